@@ -1,0 +1,153 @@
+"""Token ids of a corpus, computed once and memory-mapped.
+
+The cache is an Arrow IPC file whose name is a hash of everything that its content depends on: the bytes of the source
+files, the columns, the cleaner, the tokenizer, the prompt and the length. Another key never hits, and nothing is ever
+updated in place. It holds what the tokenizer made of each message, not the message.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tocsin.errors import DataError
+from tocsin.text.folders import whole_file
+
+__all__ = ["TokenStore", "content_key", "file_digest", "tokenizer_digest", "write_arrow"]
+
+_FORMAT = 1
+_CHUNK = 8192  # messages a record batch: large enough for the tokenizer's threads, small enough for the progress bar
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_key(**parts: Any) -> str:
+    """A 32-digit hexadecimal key of named plain data; any difference in any part gives another key."""
+    text = json.dumps({"format": _FORMAT, **parts}, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """SHA-256 of a fast tokenizer's rules and vocabulary, without its transient truncation and padding."""
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    rules["truncation"] = rules["padding"] = None
+    return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
+
+
+def write_arrow(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """Write an Arrow IPC file that appears under its name only when it is whole.
+
+    Raises:
+        DataError: The cache folder cannot be written.
+    """
+    try:
+        with whole_file(path) as part, pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+    except OSError as error:
+        raise DataError(
+            f"the token cache cannot be written ({error.strerror or error}). Set data.init_args.cache or TOCSIN_CACHE to a folder "
+            "with room that can be written.",
+            file=path.parent,
+        ) from error
+
+
+class TokenStore:
+    """Token ids of N messages, read from a memory-mapped Arrow file.
+
+    Args:
+        path: A file that `TokenStore.build` wrote.
+    """
+
+    _SCHEMA = pa.schema([("tokens", pa.list_(pa.int32())), ("truncated", pa.bool_()), ("unknown", pa.int32())])
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        self._chunks: list[tuple[np.ndarray, np.ndarray]] = []
+        starts, lengths = [0], []
+        for chunk in table["tokens"].chunks:
+            offsets = chunk.offsets.to_numpy()
+            self._chunks.append((offsets, chunk.values.to_numpy()))
+            lengths.append(np.diff(offsets))
+            starts.append(starts[-1] + len(chunk))
+        self._starts = np.array(starts)
+        self.lengths = np.concatenate(lengths) if lengths else np.zeros(0, dtype=np.int32)
+        self.truncated = table["truncated"].to_numpy()
+        self.unknown = table["unknown"].to_numpy()
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """Token ids of one message, int32, special tokens included."""
+        chunk = int(np.searchsorted(self._starts, row, side="right")) - 1
+        offsets, values = self._chunks[chunk]
+        inside = row - int(self._starts[chunk])
+        return values[offsets[inside] : offsets[inside + 1]]
+
+    def pieces_in(self, rows: np.ndarray) -> np.ndarray:
+        """Ids that occur in these messages, each once, sorted, int64."""
+        seen: set[int] = set()
+        for start in range(0, len(rows), _CHUNK):
+            block = [self[row] for row in rows[start : start + _CHUNK]]
+            seen.update(np.unique(np.concatenate(block)).tolist() if block else [])
+        return np.array(sorted(seen), dtype=np.int64)
+
+    @classmethod
+    def build(
+        cls,
+        path: Path,
+        texts: Sequence[str] | pa.ChunkedArray,
+        tokenizer: Any,
+        max_length: int,
+        prompt: str = "",
+        advance: Callable[[int], None] = lambda done: None,
+    ) -> "TokenStore":
+        """Tokenise and write, unless the file is there already.
+
+        Args:
+            path: Where to; its name must be the content key.
+            texts: Cleaned messages.
+            tokenizer: A fast transformers tokenizer.
+            max_length: Tokens a message keeps at most, special tokens included.
+            prompt: Put before every message.
+            advance: Called with the number of messages done since the last call.
+        """
+        if not path.exists():
+            write_arrow(path, cls._SCHEMA, _tokenise(texts, tokenizer, max_length, prompt, advance))
+        return cls(path)
+
+
+def _tokenise(
+    texts: Sequence[str] | pa.ChunkedArray, tokenizer: Any, max_length: int, prompt: str, advance: Callable[[int], None]
+) -> Iterator[pa.RecordBatch]:
+    from tokenizers import Tokenizer
+
+    # A copy: truncation set on the original would leak into whoever shares it.
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_padding()
+    backend.enable_truncation(max_length)
+    unknown_id = tokenizer.unk_token_id
+    for start in range(0, len(texts), _CHUNK):
+        block = texts[start : start + _CHUNK]
+        strings = block.to_pylist() if isinstance(block, pa.ChunkedArray) else list(block)
+        encodings = backend.encode_batch([prompt + text for text in strings])
+        ids = [encoding.ids for encoding in encodings]
+        yield pa.record_batch(
+            [
+                pa.array(ids, type=pa.list_(pa.int32())),
+                pa.array([bool(encoding.overflowing) for encoding in encodings]),
+                pa.array([row.count(unknown_id) for row in ids], type=pa.int32()),
+            ],
+            schema=TokenStore._SCHEMA,
+        )
+        advance(len(strings))

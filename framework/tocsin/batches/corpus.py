@@ -1,0 +1,67 @@
+"""A labelled corpus before any tokenizer: messages, targets, and which split each row belongs to."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+__all__ = ["SPLITS", "Corpus", "choose_rows"]
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass
+class Corpus:
+    """Messages with targets and splits.
+
+    Args:
+        table: One row a message: file, row, id, lang, text and the carried columns.
+        targets_NL: float32 in [0, 1], NaN where unknown.
+        label_names: L names in order.
+        split_names: Split of each row: train, validation, test or "" for none.
+        crossing: Sentences that count what crosses the splits.
+        facts: Counts made while reading (messages dropped as empty, repeated ids).
+        limits: How many rows of a split are used at most; the rest were set to "".
+    """
+
+    table: pa.Table
+    targets_NL: np.ndarray
+    label_names: tuple[str, ...]
+    split_names: np.ndarray
+    crossing: list[str] = field(default_factory=list)
+    facts: dict[str, int] = field(default_factory=dict)
+    limits: dict[str, int] = field(default_factory=dict)
+
+    def rows(self, split: str) -> np.ndarray:
+        """Row numbers of a split, ascending, int64."""
+        return np.flatnonzero(self.split_names == split)
+
+    def prior(self) -> np.ndarray:
+        """Share of positives of each label among known training labels, `(L,)`; NaN where none is known."""
+        targets = self.targets_NL[self.rows("train")]
+        known = np.count_nonzero(~np.isnan(targets), axis=0)
+        with np.errstate(invalid="ignore"):
+            return np.where(known > 0, np.nansum(targets, axis=0, dtype=np.float64) / np.maximum(known, 1), np.nan)
+
+    def counts(self) -> dict[str, int]:
+        """Messages of each split."""
+        return {split: int(np.count_nonzero(self.split_names == split)) for split in SPLITS}
+
+
+def choose_rows(ids: Any, split_names: np.ndarray, limits: Mapping[str, int], seed: int) -> np.ndarray:
+    """Keep at most so many rows of each split, drawn by a seeded hash of the message id, never by position.
+
+    Returns:
+        Split names with the rest set to "".
+    """
+    kept = split_names.copy()
+    for split, limit in limits.items():
+        rows = np.flatnonzero(split_names == split)
+        if len(rows) > limit:
+            keys = [hashlib.blake2b(f"{seed}:{ids[int(row)]}".encode("utf-8", "replace"), digest_size=8).digest() for row in rows]
+            order = sorted(range(len(rows)), key=keys.__getitem__)
+            kept[rows[order[limit:]]] = ""
+    return kept

@@ -1,0 +1,406 @@
+"""The LightningDataModule of labelled messages: read, clean, split, tokenise once, and cut steps into passes."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch.utils.data import DataLoader, Dataset
+
+from tocsin.batches.cache import TokenStore, content_key, file_digest, tokenizer_digest
+from tocsin.batches.corpus import SPLITS, Corpus, choose_rows
+from tocsin.batches.passes import MessagePass, Step, collate, cut_passes
+from tocsin.batches.protocols import ReadsTokens
+from tocsin.batches.sampler import PassSampler, StepSampler
+from tocsin.errors import ConfigError, DataError
+from tocsin.labels.schemes import LabelScheme
+from tocsin.text.audit import Audit, audit
+from tocsin.text.cleaners import Cleaner, NoCleaner
+from tocsin.text.folders import cache_folder
+from tocsin.text.messages import iterate_strings, read_messages, source_column
+from tocsin.text.progress import progress_bar
+from tocsin.text.readers import Reader, reader_for, resolve_data_path
+from tocsin.text.splitters import GroupedSplit, Splitter
+
+__all__ = ["LabelledMessages"]
+
+# Measured on two cores: small passes keep activations in the processor's cache; a GPU wants large matrices.
+_TOKENS_PER_PASS = {"cpu": 1024, "cuda": 16384}
+
+
+class LabelledMessages(LightningDataModule):
+    """Messages with labels, from files to optimiser steps.
+
+    Args:
+        labels: The label scheme (linked from the top-level `labels` of a config).
+        train: File or files of messages (Parquet, CSV, TSV, JSONL), relative to data/ or to $TOCSIN_DATA. Without
+            `validation` and `test`, the splitter divides its rows into the three splits.
+        validation: File or files of the validation split; leave null where the splitter makes it.
+        test: File or files of the test split; leave null where the splitter makes it.
+        text: Column that holds the message.
+        id: Column that identifies a message; null numbers the rows.
+        lang: Column that holds its language code; null for none.
+        slices: Further columns carried into the scores table, to report by.
+        reader: How files are read; null chooses by the file's ending.
+        cleaner: What is done to each text before anything else; null for nothing.
+        on_empty: Whether messages without text after cleaning are dropped (and counted) or kept.
+        splitter: How rows are divided; null: GroupedSplit by duplicates.
+        max_messages: Most messages of a split that are used, such as {train: 6000}, drawn by a seeded hash of the id.
+        max_length: Tokens a message keeps at most, special tokens included.
+        batch_size: Messages of one optimiser step, over all devices.
+        tokens_per_pass: Tokens that go through the model at once, padding included; bounds memory, changes no result.
+            null: 1,024 on a CPU, 16,384 on a GPU.
+        pool_steps: 1: plain shuffling. k: messages of a step are drawn alike in length from shuffled pools of k steps
+            (less padding; a step is then no random sample of all lengths).
+        seed: Of shuffling and of `max_messages`; null takes `seed_everything`'s.
+        cache: Folder of token caches; null for $TOCSIN_CACHE or ~/.cache/tocsin.
+    """
+
+    def __init__(
+        self,
+        labels: LabelScheme,
+        train: str | list[str],
+        validation: str | list[str] | None = None,
+        test: str | list[str] | None = None,
+        text: str = "text",
+        id: str | None = "id",
+        lang: str | None = None,
+        slices: list[str] | None = None,
+        reader: Reader | None = None,
+        cleaner: Cleaner | None = None,
+        on_empty: Literal["drop", "keep"] = "drop",
+        splitter: Splitter | None = None,
+        max_messages: dict[str, int] | None = None,
+        max_length: int = 128,
+        batch_size: int = 32,
+        tokens_per_pass: int | None = None,
+        pool_steps: int = 1,
+        seed: int | None = None,
+        cache: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True
+        for name, value in (("max_length", max_length), ("batch_size", batch_size), ("pool_steps", pool_steps)):
+            if value < 1:
+                raise ConfigError(f"LabelledMessages: {name} is {value}; wanted at least 1.")
+        if tokens_per_pass is not None and tokens_per_pass < 1:
+            raise ConfigError(f"LabelledMessages: tokens_per_pass is {tokens_per_pass}; wanted at least 1, or null.")
+        unknown = sorted(set(max_messages or {}) - set(SPLITS))
+        if unknown:
+            raise ConfigError(f"LabelledMessages: max_messages names {unknown}; the splits are {', '.join(SPLITS)}.")
+        if splitter is not None and (validation is not None or test is not None):
+            raise ConfigError(
+                "LabelledMessages: a splitter divides `train` into three splits, but `validation` or `test` files are given too. "
+                "Leave out one or the other."
+            )
+        self.labels = labels
+        self.files = {"train": _as_list(train), "validation": _as_list(validation), "test": _as_list(test)}
+        self.text, self.id, self.lang = text, id, lang
+        self.slices = list(slices or [])
+        self.reader = reader
+        self.cleaner = cleaner or NoCleaner()
+        self.on_empty = on_empty
+        separate = validation is not None or test is not None
+        self.splitter: Splitter | None = splitter or (None if separate else GroupedSplit())
+        self.max_messages = dict(max_messages or {})
+        self.max_length = max_length
+        self.batch_size = batch_size
+        self.tokens_per_pass = tokens_per_pass
+        self.pool_steps = pool_steps
+        self.seed = seed
+        self.cache = cache
+        self.audit: Audit | None = None
+        self._corpus: Corpus | None = None
+        self._tokens: TokenStore | None = None
+        self._tokens_key = ""
+        self._digests: dict[str, str] = {}
+        self._sampler: StepSampler | None = None
+        self._position: dict[str, Any] | None = None
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    def corpus(self) -> Corpus:
+        """Read, clean and split; no tokenizer is needed. Read once.
+
+        Raises:
+            DataError: A file or a row of it is faulty, or no message is left to train on.
+            LabelError: A label is missing from the files, or has a value that means nothing.
+        """
+        if self._corpus is None:
+            self._corpus = self._read()
+        return self._corpus
+
+    def _read(self) -> Corpus:
+        extra = list(dict.fromkeys([*self.labels.columns, *self.slices, *(self.splitter.columns if self.splitter else ())]))
+        tables, names, facts = [], [], dict.fromkeys(("dropped_empty", "kept_empty", "null_texts", "repeated_ids"), 0)
+        for split in SPLITS:
+            if not self.files[split]:
+                continue
+            messages = read_messages(
+                [resolve_data_path(name) for name in self.files[split]],
+                text=self.text,
+                id=self.id,
+                lang=self.lang,
+                extra=extra,
+                cleaner=self.cleaner,
+                on_empty=self.on_empty,
+                reader=self.reader,
+                progress=True,
+            )
+            tables.append(messages.table)
+            names.append(np.full(len(messages.table), split, dtype=object))
+            for fact in facts:
+                facts[fact] += getattr(messages, fact)
+        table = pa.concat_tables(tables, promote_options="permissive")
+        crossing: list[str] = []
+        if self.splitter is not None:
+            division = self.splitter.split(table)
+            split_names, crossing = np.asarray(division.names, dtype=object), division.crossing
+        else:
+            split_names = np.concatenate(names)
+        split_names = choose_rows(table["id"], split_names, self.max_messages, self._seed())
+        corpus = Corpus(
+            table, self.labels.targets(table), tuple(self.labels.names), split_names, crossing, facts, self.max_messages
+        )
+        if not corpus.counts()["train"] and not corpus.counts()["test"]:
+            raise DataError(
+                f"no message is left in train or test: {len(table)} were read, {facts['dropped_empty']} dropped as empty. Look at "
+                "the text column, the cleaner and the splitter.",
+                file=", ".join(self.files["train"]),
+            )
+        for sentence in crossing:
+            rank_zero_warn(sentence)
+        return corpus
+
+    def _seed(self) -> int:
+        return int(os.environ.get("PL_GLOBAL_SEED", "0")) if self.seed is None else self.seed
+
+    def _file_digests(self) -> dict[str, str]:
+        if not self._digests:
+            paths = [resolve_data_path(name) for names in self.files.values() for name in names]
+            self._digests = {str(path): file_digest(path) for path in paths}
+        return self._digests
+
+    # Tokenising ------------------------------------------------------------------------------------------------------
+
+    def _model(self) -> ReadsTokens:
+        module = getattr(self.trainer, "lightning_module", None)
+        if not isinstance(module, ReadsTokens):
+            raise ConfigError(
+                f"LabelledMessages takes its tokenizer from the model, but {type(module).__name__} offers none. Use "
+                "MultilabelClassifier, or give your LightningModule the properties `tokenizer` and `prompt`."
+            )
+        return module
+
+    def prepare_data(self) -> None:
+        """Tokenise into the cache, on one process."""
+        self._tokenise(self._model())
+
+    def setup(self, stage: str) -> None:
+        """Open the cache; before a fit, audit the data."""
+        if self._tokens is None:
+            self._tokenise(self._model())
+        if stage == "fit" and self.audit is None:
+            self.audit = self._audit()
+            if self.trainer is not None and self.trainer.is_global_zero:
+                from rich.console import Console
+
+                Console(stderr=True).print(self.audit.render())
+
+    def _tokenise(self, model: ReadsTokens) -> None:
+        corpus = self.corpus()
+        self._tokens_key = content_key(
+            files=sorted(self._file_digests().values()),
+            reader=[type(self.reader or reader_for(Path(name))).__name__ for name in self._file_digests()],
+            text=self.text,
+            cleaner=[type(self.cleaner).__module__, type(self.cleaner).__qualname__, vars(self.cleaner)],
+            on_empty=self.on_empty,
+            # The rows themselves: a reader or cleaner whose code changed gives other texts under the same name.
+            texts=_texts_digest(corpus.table["text"]),
+            tokenizer=tokenizer_digest(model.tokenizer),
+            prompt=model.prompt,
+            max_length=self.max_length,
+        )
+        folder = Path(self.cache) if self.cache else cache_folder("tokens")
+        path = folder / f"{self._tokens_key}.arrow"
+        texts = corpus.table["text"]
+        with progress_bar("tokenising", len(texts), unit="messages", show=not path.exists()) as advance:
+            self._tokens = TokenStore.build(path, texts, model.tokenizer, self.max_length, model.prompt, advance)
+
+    def _audit(self) -> Audit:
+        corpus, tokens = self.corpus(), self._store()
+        return audit(
+            corpus.table,
+            corpus.split_names,
+            list(corpus.label_names),
+            corpus.targets_NL,
+            tokens.lengths,
+            tokens.truncated,
+            tokens.unknown,
+            self.max_length,
+            corpus.crossing,
+        )
+
+    def _store(self) -> TokenStore:
+        if self._tokens is None:
+            raise ConfigError("The messages are not tokenised yet: call setup() through a Trainer first.")
+        return self._tokens
+
+    # What a model asks (protocol ServesMessages) ---------------------------------------------------------------------
+
+    def rows(self, split: str) -> np.ndarray:
+        """Row numbers of a split, ascending, `(n,)`."""
+        return self.corpus().rows(split)
+
+    def targets(self, rows: np.ndarray) -> np.ndarray:
+        """Targets `(n, L)` float32, NaN where unknown."""
+        return self.corpus().targets_NL[rows]
+
+    def pieces_in_use(self) -> np.ndarray:
+        """Token ids that occur in the training split, sorted."""
+        return self._store().pieces_in(self.rows("train"))
+
+    def tokens_key(self) -> str:
+        """Content key of the token cache."""
+        return self._tokens_key
+
+    def describe(self, rows: np.ndarray) -> dict[str, Any]:
+        """`ids`, `langs` and `slices` of these rows, for the scores table."""
+        table = self.corpus().table.take(pa.array(rows))
+
+        def values(column: pa.ChunkedArray) -> np.ndarray:
+            return np.array(column.to_pylist(), dtype=object)
+
+        return {
+            "ids": values(table["id"]),
+            "langs": values(table["lang"]) if self.lang is not None else None,
+            "slices": {name: values(source_column(table, name)) for name in self.slices},
+        }
+
+    def passes(self, rows: np.ndarray) -> Iterator[MessagePass]:
+        """Passes that cover these rows, each once, longest first."""
+        data = _Rows(self, rows)
+        for chosen in cut_passes(data.lengths, self._budget()):
+            yield data.message_pass(chosen)
+
+    def provenance(self) -> dict[str, Any]:
+        """What the run record keeps: files with their SHA-256, counts, and the key of the token cache."""
+        corpus = self.corpus()
+        return {
+            "files": self._file_digests(),
+            "messages": corpus.counts(),
+            "read": corpus.facts,
+            "limits": corpus.limits,
+            "crossing": corpus.crossing,
+            "labels_digest": self.labels.digest,
+            "prior": [None if np.isnan(p) else float(p) for p in corpus.prior()],
+            "tokens_key": self._tokens_key,
+            "seed": self._seed(),
+        }
+
+    def _budget(self) -> int:
+        if self.tokens_per_pass is not None:
+            return self.tokens_per_pass
+        device = self.trainer.strategy.root_device.type if self.trainer is not None else "cpu"
+        return _TOKENS_PER_PASS.get(device, _TOKENS_PER_PASS["cuda"])
+
+    # Loaders ---------------------------------------------------------------------------------------------------------
+
+    def _ranks(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """One item an optimiser step: a `Step` with this rank's passes.
+
+        Raises:
+            DataError: The training split is empty.
+        """
+        data = _Rows(self, self.rows("train"))
+        if not len(data):
+            raise DataError("the training split holds no message. Look at the splitter and at max_messages.", file=self.files["train"][0])
+        rank, world_size = self._ranks()
+        self._sampler = StepSampler(
+            data.lengths, self.batch_size, self._budget(), self.pool_steps, self._seed(), rank, world_size
+        )
+        if self._position is not None:
+            self._sampler.load_state_dict(self._position)
+            self._position = None
+        return DataLoader(data, batch_sampler=self._sampler, collate_fn=data.step)  # type: ignore[arg-type]
+
+    def _evaluation_loader(self, split: str) -> DataLoader[Any] | list[Any]:
+        data = _Rows(self, self.rows(split))
+        if not len(data):
+            rank_zero_info(f"The {split} split holds no message; nothing is evaluated on it.")
+            return []
+        sampler = PassSampler(data.lengths, self._budget(), *self._ranks())
+        return DataLoader(data, batch_sampler=sampler, collate_fn=data.only_pass)  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Passes of the validation split, each message once over all ranks."""
+        return self._evaluation_loader("validation")
+
+    def test_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Passes of the test split, each message once over all ranks."""
+        return self._evaluation_loader("test")
+
+    # State -----------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position in the training data, as plain data: the next epoch and optimiser step."""
+        if self._sampler is None or self.trainer is None:
+            return {}
+        # Counted from the steps that were trained, not from the loader, which may have fetched ahead.
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        epoch, step = divmod(done, max(1, int(self.trainer.num_training_batches)))
+        return {**self._sampler.state_dict(), "epoch": epoch, "step": step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take a position; it is applied when the training loader is made."""
+        self._position = state_dict or None
+
+
+class _Rows(Dataset[np.ndarray]):
+    """Positions of one split; a "sample" is a whole pass, because lengths decide what belongs together."""
+
+    def __init__(self, source: LabelledMessages, rows: np.ndarray) -> None:
+        self.rows = rows
+        self.tokens = source._store()
+        self.lengths = self.tokens.lengths[rows]
+        self.targets_NL = source.targets(rows)
+        pad = source._model().tokenizer.pad_token_id
+        self.pad_id = 0 if pad is None else pad
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, chosen: np.ndarray) -> np.ndarray:
+        return chosen
+
+    def message_pass(self, chosen: np.ndarray) -> MessagePass:
+        rows = np.where(chosen >= 0, self.rows[chosen], -1)
+        # A filler borrows the tokens of the first message; its row number keeps its labels out of the loss.
+        return collate([self.tokens[self.rows[max(i, 0)]] for i in chosen], self.targets_NL[np.maximum(chosen, 0)], rows, self.pad_id)
+
+    def step(self, chosen: list[np.ndarray]) -> Step:
+        return Step([self.message_pass(part) for part in chosen])
+
+    def only_pass(self, chosen: list[np.ndarray]) -> MessagePass:
+        return self.message_pass(chosen[0])
+
+
+def _as_list(names: str | list[str] | None) -> list[str]:
+    return [] if names is None else [names] if isinstance(names, str) else list(names)
+
+
+def _texts_digest(texts: pa.ChunkedArray) -> str:
+    digest = hashlib.sha256()
+    for text in iterate_strings(texts):
+        encoded = text.encode()
+        # Lengths go in too: two texts must not give the digest of their sum.
+        digest.update(len(encoded).to_bytes(8, "little") + encoded)
+    return digest.hexdigest()

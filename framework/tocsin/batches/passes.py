@@ -1,0 +1,84 @@
+"""Cutting an optimiser step into passes that a memory budget bounds. Axes: B messages in a pass, T tokens, L labels."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["MessagePass", "Step", "collate", "cut_passes"]
+
+
+class MessagePass(NamedTuple):
+    """Messages that go through the model together.
+
+    Args:
+        input_ids_BT: Token ids, padded on the right, int64.
+        mask_BT: 1 for a real token, 0 for padding, int64.
+        targets_BL: In [0, 1], float32; 0 where unknown.
+        known_BL: 1 where the label is known, float32.
+        rows_B: Row numbers in the corpus, int64; -1 marks a row that only keeps a rank in step and weighs nothing.
+    """
+
+    input_ids_BT: Tensor
+    mask_BT: Tensor
+    targets_BL: Tensor
+    known_BL: Tensor
+    rows_B: Tensor
+
+
+class Step(NamedTuple):
+    """What one rank sees in one optimiser step.
+
+    Args:
+        passes: At least one.
+    """
+
+    passes: list[MessagePass]
+
+
+def cut_passes(lengths: np.ndarray, tokens_per_pass: int) -> list[np.ndarray]:
+    """Cut messages into passes by length, so that messages times the longest of them stays within a budget.
+
+    Args:
+        lengths: Tokens of each message, special tokens included, `(N,)`.
+        tokens_per_pass: Tokens of a pass, padding included; a single message longer than that gets a pass of its own.
+
+    Returns:
+        Positions into `lengths`, longest messages first, each exactly once. Equal lengths keep their order.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    passes: list[np.ndarray] = []
+    start = 0
+    while start < len(order):
+        # The first of a descending run is its longest, so the size of a pass follows from it alone.
+        size = max(1, tokens_per_pass // max(1, int(lengths[order[start]])))
+        passes.append(order[start : start + size])
+        start += size
+    return passes
+
+
+def collate(tokens: Sequence[np.ndarray], targets_BL: np.ndarray, rows_B: np.ndarray, pad_id: int) -> MessagePass:
+    """Pad to the longest message of the pass.
+
+    Args:
+        tokens: Token ids of each message, int32.
+        targets_BL: float32, NaN where unknown.
+        rows_B: Row numbers in the corpus; -1 for a filler, whose labels all become unknown.
+        pad_id: The tokenizer's padding id.
+    """
+    width = max(1, max((len(ids) for ids in tokens), default=1))
+    input_ids = np.full((len(tokens), width), pad_id, dtype=np.int64)
+    mask = np.zeros((len(tokens), width), dtype=np.int64)
+    for position, ids in enumerate(tokens):
+        input_ids[position, : len(ids)] = ids
+        mask[position, : len(ids)] = 1
+    known = ~np.isnan(targets_BL) & (rows_B >= 0)[:, None]
+    return MessagePass(
+        torch.from_numpy(input_ids),
+        torch.from_numpy(mask),
+        torch.from_numpy(np.where(known, targets_BL, 0.0).astype(np.float32)),
+        torch.from_numpy(known.astype(np.float32)),
+        torch.from_numpy(rows_B.astype(np.int64)),
+    )

@@ -1,0 +1,141 @@
+"""Which messages stand in which optimiser step, on which rank: a function of seed, epoch and step alone."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tocsin.batches.passes import cut_passes
+from tocsin.errors import ConfigError
+
+__all__ = ["PassSampler", "StepSampler", "epoch_steps"]
+
+
+def epoch_steps(lengths: np.ndarray, batch_size: int, pool_steps: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Shuffle messages into optimiser steps of one epoch; each message stands in exactly one.
+
+    Args:
+        lengths: Tokens of each message, `(N,)`.
+        batch_size: Messages a step; the last step of an epoch holds what is left.
+        pool_steps: Steps that a pool holds. 1: plain shuffling. k > 1: the shuffled messages are cut into pools of k
+            steps, each pool is sorted by length and cut into steps, and the steps of all pools are shuffled. Messages
+            of a step are then alike in length: less padding, at the price that a step is no longer a random sample of
+            all lengths (the gradient of a step leans towards short or long messages; over an epoch nothing changes).
+        seed: Of the fit.
+        epoch: From 0.
+
+    Returns:
+        Positions into `lengths`, one array a step.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(len(lengths))
+    if pool_steps <= 1:
+        return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    steps: list[np.ndarray] = []
+    pool = pool_steps * batch_size
+    for start in range(0, len(order), pool):
+        chunk = order[start : start + pool]
+        chunk = chunk[np.argsort(lengths[chunk], kind="stable")]
+        steps.extend(chunk[at : at + batch_size] for at in range(0, len(chunk), batch_size))
+    return [steps[i] for i in generator.permutation(len(steps))]
+
+
+class StepSampler:
+    """Yields, for each optimiser step, the positions that this rank works on, cut into passes.
+
+    The messages of a step are dealt to the ranks in order of length, one each in turn, so that ranks carry equal
+    numbers of tokens. A rank that gets none (the last, short step) is given a filler, marked by -1.
+    Its position is state: after `load_state_dict` it goes on with the step after the last one that was counted.
+
+    Args:
+        lengths: Tokens of each message, `(N,)`.
+        batch_size: Messages a step, over all ranks.
+        tokens_per_pass: Budget of a pass, padding included.
+        pool_steps: See `epoch_steps`.
+        seed: Of the fit.
+        rank: This process, from 0.
+        world_size: Number of processes.
+    """
+
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        batch_size: int,
+        tokens_per_pass: int,
+        pool_steps: int = 1,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if batch_size < world_size:
+            raise ConfigError(
+                f"batch_size is {batch_size} messages over {world_size} devices; wanted at least one message a device."
+            )
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.tokens_per_pass = tokens_per_pass
+        self.pool_steps = pool_steps
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self.step = 0
+
+    def __len__(self) -> int:
+        """Optimiser steps in an epoch."""
+        return -(-len(self.lengths) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[np.ndarray]]:
+        """Steps from the present position to the end of the epoch; each a list of passes of positions."""
+        steps = epoch_steps(self.lengths, self.batch_size, self.pool_steps, self.seed, self.epoch)
+        for number in range(self.step, len(steps)):
+            # Counted before the step is handed out: a state saved during or after it goes on with the next.
+            self.step = number + 1
+            yield self._passes(steps[number])
+        self.epoch, self.step = self.epoch + 1, 0
+
+    def _passes(self, members: np.ndarray) -> list[np.ndarray]:
+        members = members[np.argsort(-self.lengths[members], kind="stable")]
+        mine = members[self.rank :: self.world_size]
+        if not len(mine):
+            return [np.array([-1])]
+        return [mine[chosen] for chosen in cut_passes(self.lengths[mine], self.tokens_per_pass)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position as plain data."""
+        return {"epoch": self.epoch, "step": self.step, "seed": self.seed, "messages": len(self.lengths)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on at a saved position.
+
+        Raises:
+            ConfigError: The state was saved for another number of messages, so its positions mean others now.
+        """
+        if state["messages"] != len(self.lengths):
+            raise ConfigError(
+                f"The position was saved over {state['messages']} training messages; there are {len(self.lengths)} now. Resume "
+                "with the same data, or start a new fit from the weights."
+            )
+        self.epoch, self.step, self.seed = state["epoch"], state["step"], state["seed"]
+
+
+class PassSampler:
+    """Yields passes for evaluation: each message exactly once over all ranks, without padded duplicates.
+
+    Args:
+        lengths: Tokens of each message, `(N,)`.
+        tokens_per_pass: Budget of a pass, padding included.
+        rank: This process, from 0.
+        world_size: Number of processes.
+    """
+
+    def __init__(self, lengths: np.ndarray, tokens_per_pass: int, rank: int = 0, world_size: int = 1) -> None:
+        self.passes = cut_passes(lengths, tokens_per_pass)[rank::world_size]
+
+    def __len__(self) -> int:
+        """Passes of this rank; ranks may differ by one."""
+        return len(self.passes)
+
+    def __iter__(self) -> Iterator[list[np.ndarray]]:
+        """One pass at a time, in a list of one, as a training step would have it."""
+        return iter([[chosen] for chosen in self.passes])

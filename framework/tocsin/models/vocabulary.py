@@ -1,0 +1,136 @@
+"""Which rows of the embedding table are trained, and which pieces a tokenizer keeps.
+
+A multilingual table of 250,000 pieces costs more in gradients and optimiser state than the rest of a small encoder,
+while a corpus touches a fraction of its rows. `RowsInUse` trains that fraction alone and writes it back at save:
+rows that never occur have gradient zero, and AdamW without decay leaves such a row where it is, so nothing is lost.
+Axes: B messages, T tokens, D width, V vocabulary, R rows in use.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tocsin.errors import ConfigError
+
+__all__ = ["RowsInUse", "cut_pieces", "kept_pieces"]
+
+
+class RowsInUse(nn.Module):
+    """An embedding table `(V, D)` of which only the rows `(R, D)` in use are parameters.
+
+    In training every id must be in use. In evaluation, pieces that training never met are read from the full table.
+
+    Args:
+        table_VD: The full table; kept, without gradient, outside the state that checkpoints hold.
+        piece_ids: Ids in use, each once, sorted; `(R,)`.
+        padding_idx: Id whose row gets no gradient, as in the embedding that this stands in for; null for none.
+    """
+
+    piece_ids: Tensor
+    table_VD: Tensor
+    position_V: Tensor
+
+    def __init__(self, table_VD: Tensor, piece_ids: Iterable[int], padding_idx: int | None) -> None:
+        super().__init__()
+        ids = torch.as_tensor(list(piece_ids), dtype=torch.int64)
+        table_VD = table_VD.detach()
+        self.weight = nn.Parameter(table_VD[ids].clone())
+        self.padding_idx = padding_idx
+        position = torch.full((table_VD.shape[0],), -1, dtype=torch.int64)
+        position[ids] = torch.arange(len(ids))
+        self.padding_row = None if padding_idx is None or position[padding_idx] < 0 else int(position[padding_idx])
+        self.register_buffer("piece_ids", ids)
+        self.register_buffer("table_VD", table_VD, persistent=False)
+        self.register_buffer("position_V", position, persistent=False)
+
+    @property
+    def num_embeddings(self) -> int:
+        """V, as of the full table."""
+        return self.table_VD.shape[0]
+
+    def forward(self, input_ids_BT: Tensor) -> Tensor:
+        """Rows `(B, T, D)` for ids `(B, T)` of the full vocabulary."""
+        rows_BT = self.position_V[input_ids_BT]
+        if self.training:
+            return F.embedding(rows_BT, self.weight, self.padding_row)
+        trained_BTD = F.embedding(rows_BT.clamp(min=0), self.weight)
+        return torch.where((rows_BT >= 0).unsqueeze(-1), trained_BTD, F.embedding(input_ids_BT, self.table_VD))
+
+    def full_table(self) -> Tensor:
+        """The table `(V, D)` with the trained rows written back; rows not in use are bit-equal to the source's."""
+        table_VD = self.table_VD.clone()
+        table_VD[self.piece_ids] = self.weight.detach().to(table_VD.dtype)
+        return table_VD
+
+
+def _unigram(specification: dict[str, Any]) -> list[list[Any]]:
+    model = specification["model"]
+    if model.get("type") != "Unigram":
+        raise ConfigError(
+            f"keep_pieces was given for a tokenizer of type {model.get('type')!r}; only Unigram tokenizers (XLM-R, E5, "
+            "LaBSE's successors) score their pieces. Leave keep_pieces at null."
+        )
+    return model["vocab"]
+
+
+def kept_pieces(tokenizer_json: str, count: int) -> list[int]:
+    """Ids of the `count` pieces to keep: all special and added tokens and byte pieces, then the best by score, sorted.
+
+    Args:
+        tokenizer_json: A `tokenizer.json` with a Unigram model.
+        count: Pieces to keep in all.
+
+    Raises:
+        ConfigError: Not a Unigram tokenizer, or `count` leaves no room beside the special tokens.
+    """
+    specification = json.loads(tokenizer_json)
+    vocabulary = _unigram(specification)
+    kept = {token["id"] for token in specification.get("added_tokens", [])}
+    kept |= {i for i, (piece, _) in enumerate(vocabulary) if piece.startswith("<0x") and piece.endswith(">")}
+    unknown = specification["model"].get("unk_id")
+    if unknown is not None:
+        kept.add(unknown)
+    if count <= len(kept):
+        raise ConfigError(f"keep_pieces is {count}, but {len(kept)} special pieces are kept in any case; give more.")
+    # Stable: equal scores keep the tokenizer's own order, so that two machines cut alike.
+    by_score = sorted((i for i in range(len(vocabulary)) if i not in kept), key=lambda i: -vocabulary[i][1])
+    return sorted(kept | set(by_score[: count - len(kept)]))
+
+
+def cut_pieces(tokenizer_json: str, kept: list[int]) -> str:
+    """The `tokenizer.json` that holds only the pieces `kept`, renumbered in their order.
+
+    Order is preserved, so that special ids at the start of a vocabulary (XLM-R derives positions from the pad id) stay
+    at their places. Ids in added tokens and in the post-processor's template are renumbered alike.
+    """
+    specification = json.loads(tokenizer_json)
+    vocabulary = _unigram(specification)
+    renumbered = {old: new for new, old in enumerate(kept)}
+    in_model = [i for i in kept if i < len(vocabulary)]
+    if in_model != kept[: len(in_model)]:
+        raise ConfigError("The tokenizer's added tokens lie between its pieces; its vocabulary cannot be cut.")
+    specification["model"]["vocab"] = [vocabulary[i] for i in in_model]
+    if specification["model"].get("unk_id") is not None:
+        specification["model"]["unk_id"] = renumbered[specification["model"]["unk_id"]]
+    for token in specification.get("added_tokens", []):
+        token["id"] = renumbered[token["id"]]
+    _renumber_template(specification.get("post_processor"), renumbered)
+    return json.dumps(specification, ensure_ascii=False)
+
+
+def _renumber_template(processor: dict[str, Any] | None, renumbered: dict[int, int]) -> None:
+    if not processor:
+        return
+    for part in processor.get("processors", []):
+        _renumber_template(part, renumbered)
+    special = processor.get("special_tokens")
+    if isinstance(special, dict):
+        for token in special.values():
+            token["ids"] = [renumbered[i] for i in token["ids"]]
+    for pair in ("sep", "cls"):
+        if isinstance(processor.get(pair), list):
+            processor[pair][1] = renumbered[processor[pair][1]]

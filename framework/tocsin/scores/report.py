@@ -1,0 +1,367 @@
+"""What people read of scores: one figure a row, models beside each other, trivial baselines beside them.
+
+A `Grid` is a table of text with notes below it; `render` makes rich tables of grids, `to_markdown` Markdown,
+so that both always say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tocsin.scores.baselines import baselines
+from tocsin.scores.metrics import METRICS, Metrics, evaluate, evaluate_by, mean_defined
+from tocsin.scores.statistics import HEADLINE, Difference, Interval, bootstrap
+from tocsin.scores.table import ScoresTable
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+__all__ = [
+    "FEW_POSITIVES",
+    "Grid",
+    "Result",
+    "assess",
+    "compare_grid",
+    "figure_name",
+    "grids",
+    "grids_to_markdown",
+    "render",
+    "render_grids",
+    "to_dict",
+    "to_markdown",
+]
+
+FEW_POSITIVES = 30
+"""A label or slice with fewer positives than this is flagged: its figures are mostly chance."""
+
+_NAMES = {
+    "roc_auc": "ROC-AUC",
+    "average_precision": "AP",
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+}
+_SHOWN = (
+    *(f"macro_{name}" for name in METRICS),
+    *(f"micro_{name}" for name in METRICS),
+    *(f"weighted_{name}" for name in METRICS[:3]),
+)
+_UNDEFINED = "–"
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """All that is known of one model on one set of messages.
+
+    Args:
+        name: What the model is called in a heading.
+        metrics: Its figures.
+        baselines: Figures of the trivial models on the same messages.
+        intervals: 95% intervals of some figures.
+        by: Column name to (value to figures), for languages and other slices.
+        resampling: How the intervals were drawn, in words.
+    """
+
+    name: str
+    metrics: Metrics
+    baselines: dict[str, Metrics]
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    by: dict[str, dict[str, Metrics]] = field(default_factory=dict)
+    resampling: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of text: a heading a column, cells row by row (the first column names the row), notes below."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def assess(
+    table: ScoresTable,
+    name: str,
+    *,
+    prior: Sequence[float] | np.ndarray | None = None,
+    thresholds: float | Sequence[float] = 0.5,
+    by: Sequence[str] = (),
+    draws: int = 1000,
+    seed: int = 42,
+    groups: str | None = None,
+    figures: Sequence[str] = HEADLINE,
+) -> Result:
+    """Return the metrics of a table with baselines, intervals (none when draws is 0) and slices.
+
+    Arguments as in `baselines` (prior), `evaluate` (thresholds), `evaluate_by` (by: columns) and `bootstrap`,
+    whose errors it raises.
+    """
+    unit = f"whole groups of equal {groups}" if groups else "messages"
+    return Result(
+        name=name,
+        metrics=evaluate(table, thresholds),
+        baselines=baselines(table, prior, thresholds),
+        intervals=bootstrap(table, figures, draws, seed, groups, thresholds=thresholds) if draws else {},
+        by={column: evaluate_by(table, column, thresholds) for column in by},
+        resampling=f"{draws:,} bootstrap draws of {unit}, seed {seed}",
+    )
+
+
+def render(results: Result | Sequence[Result], *, per_label: bool = False) -> Group:
+    """Return the tables of results for a rich console: headline, then slices, then labels if asked for."""
+    return render_grids(grids(results, per_label=per_label))
+
+
+def to_markdown(results: Result | Sequence[Result], *, per_label: bool = False) -> str:
+    """Return the same tables as Markdown."""
+    return grids_to_markdown(grids(results, per_label=per_label))
+
+
+def to_dict(results: Result | Sequence[Result]) -> dict[str, Any]:
+    """Return everything as plain data for JSON, None where a figure is undefined."""
+    return {
+        "results": [
+            {
+                "name": result.name,
+                "metrics": result.metrics.to_dict(),
+                "intervals": {
+                    figure: {
+                        "low": _plain(interval.low),
+                        "high": _plain(interval.high),
+                        "draws": interval.draws,
+                    }
+                    for figure, interval in result.intervals.items()
+                },
+                "resampling": result.resampling if result.intervals else None,
+                "baselines": {name: metrics.to_dict() for name, metrics in result.baselines.items()},
+                "by": {
+                    column: {value: metrics.to_dict() for value, metrics in values.items()}
+                    for column, values in result.by.items()
+                },
+            }
+            for result in _listed(results)
+        ]
+    }
+
+
+def grids(results: Result | Sequence[Result], *, per_label: bool = False) -> list[Grid]:
+    """Return the tables of text; results of the same messages and baselines stand in one table."""
+    shared: dict[tuple[Any, ...], list[Result]] = {}
+    for result in _listed(results):
+        shared.setdefault(_baseline_key(result), []).append(result)
+    found = []
+    for group in shared.values():
+        found.append(_headline_grid(group))
+        for column in dict.fromkeys(column for result in group for column in result.by):
+            found.append(_slice_grid(group, column))
+        if per_label:
+            found.append(_label_grid(group))
+    return found
+
+
+def compare_grid(
+    names: tuple[str, str], metrics: tuple[Metrics, Metrics], differences: dict[str, Difference]
+) -> Grid:
+    """Return the table of a paired comparison: each figure of both, their difference and its interval."""
+    a, b = (one.flat() for one in metrics)
+    rows = tuple(
+        (
+            figure_name(figure),
+            _number(a[figure]),
+            _number(b[figure]),
+            _signed(difference.point),
+            f"[{_signed(difference.low)}, {_signed(difference.high)}]",
+            _number(difference.share_not_above),
+            "yes" if difference.beyond_chance else "no",
+        )
+        for figure, difference in differences.items()
+    )
+    counted = next(iter(differences.values())).draws if differences else 0
+    notes = (
+        _coverage(metrics[0]),
+        f"Paired bootstrap: {counted:,} draws, each of the same messages for both models.",
+    )
+    columns = ("", *names, "difference", "95% interval", "share of draws ≤ 0", "beyond chance")
+    return Grid(f"{names[0]} minus {names[1]}", columns, rows, notes)
+
+
+def figure_name(figure: str) -> str:
+    """Return "macro ROC-AUC" for "macro_roc_auc"."""
+    average, metric = figure.split("_", 1)
+    return f"{average} {_NAMES[metric]}"
+
+
+def render_grids(tables: Sequence[Grid]) -> Group:
+    """Return rich tables, numbers to the right, notes below each."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    parts: list[Table | Text] = []
+    for grid in tables:
+        # Text everywhere: a label such as "[bold]" is no markup
+        table = Table(title=Text(grid.title), title_justify="left", header_style="bold")
+        for i, heading in enumerate(grid.columns):
+            table.add_column(Text(heading), justify="left" if i == 0 else "right", no_wrap=i == 0)
+        for row in grid.rows:
+            table.add_row(*(Text(cell) for cell in row))
+        parts += [table, *(Text(note, style="dim") for note in grid.notes), Text("")]
+    return Group(*parts[:-1])
+
+
+def grids_to_markdown(tables: Sequence[Grid]) -> str:
+    """Return Markdown tables, each under its title, notes below each."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |"
+
+    parts = []
+    for grid in tables:
+        rule = "|" + "|".join([" :-- ", *[" --: "] * (len(grid.columns) - 1)]) + "|"
+        body = [line(grid.columns), rule, *(line(row) for row in grid.rows)]
+        parts.append("\n".join([f"### {grid.title}", "", *body, *(f"\n{note}" for note in grid.notes)]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _headline_grid(group: Sequence[Result]) -> Grid:
+    trivial = group[0].baselines
+    rows = []
+    for figure in _SHOWN:
+        cells = []
+        for result in group:
+            cell, interval = _number(result.metrics.flat()[figure]), result.intervals.get(figure)
+            cells.append(
+                cell if interval is None else f"{cell} [{_number(interval.low)}, {_number(interval.high)}]"
+            )
+        baseline_cells = [_number(metrics.flat()[figure]) for metrics in trivial.values()]
+        rows.append((figure_name(figure), *cells, *baseline_cells))
+    notes = [_coverage(group[0].metrics)]
+    everyone = {result.name: result.metrics for result in group} | trivial
+    silent = {name: metrics.defined["precision"] for name, metrics in everyone.items()}
+    if any(k < group[0].metrics.defined["recall"] for k in silent.values()):
+        over = ", ".join(f"{k} ({name})" for name, k in silent.items())
+        notes.append(f"macro precision leaves out labels that are never on; it is over {over}.")
+    drawn = dict.fromkeys(result.resampling for result in group if result.intervals)
+    if drawn:
+        notes.append(f"In brackets: 95% intervals ({'; '.join(drawn)}).")
+    notes.append(
+        "Trivial baselines: "
+        + "; ".join(f"{name}, {metrics.note}" for name, metrics in trivial.items())
+        + "."
+    )
+    title = "Scores of " + ", ".join(result.name for result in group)
+    return Grid(title, ("", *(result.name for result in group), *trivial), tuple(rows), tuple(notes))
+
+
+def _label_grid(group: Sequence[Result]) -> Grid:
+    first = group[0].metrics
+    shown = METRICS if len(group) == 1 else METRICS[:3]
+    rows = []
+    for i, label in enumerate(first.labels):
+        figures = [_number(result.metrics.per_label[name][i]) for result in group for name in shown]
+        flag = " *" if first.positives[i] < FEW_POSITIVES else ""
+        rows.append((label + flag, f"{first.positives[i]:,}", _number(first.prevalence[i]), *figures))
+    columns = ("label", "positives", "share", *_headings(group, [_NAMES[name] for name in shown]))
+    notes = ["share: positives among known targets, which is the AP of a constant; its ROC-AUC is 0.5."]
+    return Grid("Labels", columns, tuple(rows), (*notes, *_flag_note(rows)))
+
+
+def _slice_grid(group: Sequence[Result], column: str) -> Grid:
+    shown = METRICS[:3]
+    rows = []
+    for value in dict.fromkeys(value for result in group for value in result.by.get(column, {})):
+        slices = [result.by.get(column, {}).get(value) for result in group]
+        first = next(metrics for metrics in slices if metrics is not None)
+        figures = [_number(np.nan if m is None else m.macro[name]) for m in slices for name in shown]
+        positives, share_L = int(first.positives.sum()), first.prevalence
+        constant = np.where(first.positives > 0, share_L, np.nan)  # a constant's AP, defined where AP is
+        rows.append(
+            (
+                value + (" *" if positives < FEW_POSITIVES else ""),
+                f"{first.n:,}",
+                f"{positives:,}",
+                f"{first.defined['roc_auc']} of {len(first.labels)}",
+                *figures,
+                _number(float(mean_defined(constant))),
+                _number(float(mean_defined(2 * constant / (1 + constant)))),
+            )
+        )
+    headings = _headings(group, [f"macro {_NAMES[name]}" for name in shown])
+    columns = (column, "messages", "positives", "labels", *headings, "AP of a constant", "F1 all on")
+    notes = [
+        "labels: with a positive and a negative, over which macro ROC-AUC is the mean; a constant's is 0.5."
+    ]
+    return Grid(f"By {column}", columns, tuple(rows), (*notes, *_flag_note(rows)))
+
+
+def _headings(group: Sequence[Result], names: Sequence[str]) -> list[str]:
+    if len(group) == 1:
+        return list(names)
+    return [f"{result.name}: {name}" for result in group for name in names]
+
+
+def _flag_note(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    return (
+        [f"*: under {FEW_POSITIVES} positives, mostly chance."]
+        if any(row[0].endswith(" *") for row in rows)
+        else []
+    )
+
+
+def _coverage(metrics: Metrics) -> str:
+    """ "2,629 messages; macro over 35 of 36 labels (without a positive: child_alone)." """
+    counts: dict[int, list[str]] = {}
+    for name in METRICS[:3]:
+        counts.setdefault(metrics.defined[name], []).append(_NAMES[name])
+    total = len(metrics.labels)
+    if len(counts) == 1:
+        over = f"macro over {next(iter(counts))} of {total} labels"
+    else:
+        over = "; ".join(
+            f"macro {' and '.join(names)} over {k} of {total} labels" for k, names in counts.items()
+        )
+    missing: list[tuple[str, Callable[[int], bool]]] = [
+        ("without a positive", lambda i: not metrics.positives[i]),
+        (
+            "without a negative",
+            lambda i: bool(metrics.positives[i]) and metrics.positives[i] == metrics.known[i],
+        ),
+    ]
+    reasons = []
+    for reason, holds in missing:
+        names = [label for i, label in enumerate(metrics.labels) if holds(i)]
+        if names:
+            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+            reasons.append(f"{reason}: {', '.join(names[:8])}{more}")
+    because = f" ({'; '.join(reasons)})" if reasons else ""
+    return f"{metrics.n:,} messages; {over}{because}."
+
+
+def _baseline_key(result: Result) -> tuple[Any, ...]:
+    metrics = result.metrics
+    figures = tuple(
+        (name, trivial.note, *np.nan_to_num([*trivial.flat().values()], nan=-1.0))
+        for name, trivial in result.baselines.items()
+    )
+    return (metrics.labels, metrics.n, metrics.positives.tobytes(), metrics.known.tobytes(), figures)
+
+
+def _listed(results: Result | Sequence[Result]) -> Sequence[Result]:
+    return [results] if isinstance(results, Result) else results
+
+
+def _plain(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _number(value: float) -> str:
+    return _UNDEFINED if np.isnan(value) else f"{value:.3f}"
+
+
+def _signed(value: float) -> str:
+    return _UNDEFINED if np.isnan(value) else f"{value:+.3f}"

@@ -1,0 +1,113 @@
+"""What comes between raw scores and a decision: calibrators, ensemblers and decision rules.
+
+Each learns from a scores table with targets and turns scores tables into scores tables. What it learned is
+plain data (numbers, strings, lists, dicts), so that a bundle stores it as JSON and nothing is pickled. The
+table handed in is never changed.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from tocsin.errors import DataError, LabelError
+from tocsin.labels.schemes import check_same_labels
+from tocsin.scores.table import ScoresTable
+
+__all__ = ["Calibrator", "DecisionRule", "Ensembler"]
+
+
+class _Stateful(ABC):
+    """State as plain data, shared by the three roles."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Return what was learned as data that JSON can hold, with label names where their order matters."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, Any]) -> Self:
+        """Take over what `state()` of the same class returned, and return self."""
+
+
+class Calibrator(_Stateful):
+    """Turns scores into probabilities that mean what they say. Keeps ids, targets and slices as they are."""
+
+    def fit(self, table: ScoresTable) -> Self:
+        """Learn from a labelled table; DataError for one without targets, or of a test split."""
+        _check_learnable(table)
+        self.learn(table)
+        return self
+
+    @abstractmethod
+    def learn(self, table: ScoresTable) -> None:
+        """Learn from N messages with (N, L) targets (NaN: unknown, to be left out). Called by `fit`."""
+
+    @abstractmethod
+    def apply(self, table: ScoresTable) -> ScoresTable:
+        """Return the table with calibrated logits or probabilities; LabelError for other labels than learned."""
+
+
+class Ensembler(_Stateful):
+    """Makes one scores table out of several that hold the same messages in the same order."""
+
+    def fit(self, tables: Sequence[ScoresTable]) -> Self:
+        """Learn from labelled tables of the same messages; errors as in `Calibrator.fit` and `apply`."""
+        _check_same_rows(tables)
+        for table in tables:
+            _check_learnable(table)
+        self.learn(tables)
+        return self
+
+    def apply(self, tables: Sequence[ScoresTable]) -> ScoresTable:
+        """Return the joint table; DataError or LabelError when the tables' ids or labels differ."""
+        _check_same_rows(tables)
+        return self.combine(tables)
+
+    @abstractmethod
+    def learn(self, tables: Sequence[ScoresTable]) -> None:
+        """Learn how to combine. Called by `fit` with tables that agree in ids and labels."""
+
+    @abstractmethod
+    def combine(self, tables: Sequence[ScoresTable]) -> ScoresTable:
+        """Return the joint table. Called by `apply` with tables that agree in ids and labels."""
+
+
+class DecisionRule(_Stateful):
+    """Decides which labels a message gets: fills `decisions_NL` and leaves the scores as they are."""
+
+    def fit(self, table: ScoresTable) -> Self:
+        """Learn from a labelled table; DataError for one without targets, or of a test split."""
+        _check_learnable(table)
+        self.learn(table)
+        return self
+
+    @abstractmethod
+    def learn(self, table: ScoresTable) -> None:
+        """Learn from N messages with (N, L) targets (NaN: unknown, to be left out). Called by `fit`."""
+
+    @abstractmethod
+    def apply(self, table: ScoresTable) -> ScoresTable:
+        """Return the table with `decisions_NL`; LabelError for other labels than learned."""
+
+
+def _check_learnable(table: ScoresTable) -> None:
+    table.known_targets("Fitting")
+    if table.metadata.get("split") == "test":
+        raise DataError(
+            "This scores table is of the test split (its metadata says so), and what is fitted on test messages "
+            "cannot be judged by them. Fit on the validation split."
+        )
+
+
+def _check_same_rows(tables: Sequence[ScoresTable]) -> None:
+    if not tables:
+        raise LabelError("An ensemble needs at least one scores table; none was given.")
+    for number, table in enumerate(tables[1:], start=2):
+        check_same_labels(table.labels, tables[0].labels, where=f"scores table {number}")
+        if not np.array_equal(table.ids, tables[0].ids):
+            raise DataError(
+                f"Scores table {number} does not hold the ids of the first one in the same order."
+            )

@@ -1,0 +1,394 @@
+"""The scores table: what a model said of each message, beside what was true.
+
+N messages, L labels. On disk one Parquet file, one row a message:
+
+    id                  string
+    lang                string, null when unknown
+    <slice columns>     whatever figures are to be cut by (genre, country, ...)
+    logit.<label>       float32; or prob.<label>, float64 in [1e-7, 1 - 1e-7]
+    decision.<label>    bool, only after a decision rule
+    target.<label>      int8 0 or 1, null when unknown; absent when nobody labelled the messages
+
+The label names in order, their digest, the run and other facts lie in the file's metadata under
+`tocsin.<key>`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tocsin.errors import DataError, LabelError
+from tocsin.labels.schemes import label_digest
+
+__all__ = ["PROBABILITY_LIMIT", "ScoresTable", "sigmoid"]
+
+PROBABILITY_LIMIT = 1e-7
+"""Probabilities are kept this far from 0 and from 1, so that a logarithm or a logit of them stays finite."""
+
+_PREFIXES = ("logit.", "prob.", "decision.", "target.")
+_METADATA = b"tocsin."
+_RESERVED = ("labels", "labels_digest")
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities for logits of any shape: float64, clipped to [1e-7, 1 - 1e-7]."""
+    halves = np.tanh(np.asarray(logits, dtype=np.float64) / 2.0)  # no overflow at either end, unlike exp
+    return np.clip((1.0 + halves) / 2.0, PROBABILITY_LIMIT, 1.0 - PROBABILITY_LIMIT)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoresTable:
+    """Scores of N messages for L labels. Give exactly one of `logits_NL` and `probabilities_NL`.
+
+    Arrays are converted to the types below; a table is not changed after it is built (use
+    `dataclasses.replace`).
+
+    Args:
+        ids: (N,) message ids; kept as str.
+        labels: The L label names in the order of the columns.
+        logits_NL: (N, L) float32, before the sigmoid.
+        probabilities_NL: (N, L) float64, for models that give no logits; clipped to [1e-7, 1 - 1e-7].
+        targets_NL: (N, L) float32 of 0, 1 and NaN (unknown), or None for messages that nobody labelled.
+        decisions_NL: (N, L) bool, what a decision rule decided; None before any rule.
+        langs: (N,) language codes, None where unknown; None for no languages at all.
+        slices: Further columns (N,) by which figures can be cut.
+        metadata: Facts that travel in the file: `run`, `split`, `train_prevalence` (a JSON list of L shares,
+            read by the prior baseline) and whatever else helps; str to str.
+
+    Raises:
+        DataError: For shapes that disagree, a score that is NaN, a target other than 0, 1 or NaN, a column
+            name taken twice.
+        LabelError: For no labels, or one name twice.
+    """
+
+    ids: np.ndarray
+    labels: tuple[str, ...]
+    logits_NL: np.ndarray | None = None
+    probabilities_NL: np.ndarray | None = None
+    targets_NL: np.ndarray | None = None
+    decisions_NL: np.ndarray | None = None
+    langs: np.ndarray | None = None
+    slices: dict[str, np.ndarray] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        set_field = object.__setattr__
+        set_field(self, "labels", tuple(self.labels))
+        _check_labels(self.labels)
+        set_field(self, "ids", _strings(self.ids))
+        n = len(self.ids)
+        if (self.logits_NL is None) == (self.probabilities_NL is None):
+            raise DataError(
+                "A scores table holds either logits or probabilities: give exactly one of the two."
+            )
+        for name, dtype in (
+            ("logits_NL", np.float32),
+            ("probabilities_NL", np.float64),
+            ("targets_NL", np.float32),
+            ("decisions_NL", np.bool_),
+        ):
+            values = getattr(self, name)
+            if values is not None:
+                values = np.asarray(values, dtype=dtype)
+                if values.shape != (n, len(self.labels)):
+                    raise DataError(
+                        f"{name} has shape {values.shape}; {(n, len(self.labels))} is wanted "
+                        f"({n} ids, {len(self.labels)} labels)."
+                    )
+                set_field(self, name, values)
+        self._check_values()
+        if self.probabilities_NL is not None:
+            set_field(
+                self,
+                "probabilities_NL",
+                np.clip(self.probabilities_NL, PROBABILITY_LIMIT, 1.0 - PROBABILITY_LIMIT),
+            )
+        langs = np.full(n, None, dtype=object) if self.langs is None else np.asarray(self.langs, dtype=object)
+        set_field(self, "langs", langs)
+        set_field(self, "slices", {name: np.asarray(values) for name, values in self.slices.items()})
+        for name, column in {"lang": langs, **self.slices}.items():
+            if column.shape != (n,):
+                raise DataError(f"Column {name!r} has shape {column.shape}; ({n},) is wanted.")
+        for name in self.slices:
+            if name in ("id", "lang") or name.startswith(_PREFIXES):
+                raise DataError(
+                    f"A slice column cannot be called {name!r}: the scores table uses that name itself. "
+                    "Rename the column."
+                )
+        set_field(
+            self,
+            "metadata",
+            {key: str(value) for key, value in self.metadata.items() if key not in _RESERVED},
+        )
+
+    def _check_values(self) -> None:
+        scores = self.ranking_NL
+        if np.isnan(scores).any():
+            row, label = (int(i) for i in np.argwhere(np.isnan(scores))[0])
+            raise DataError(
+                f"The score of message {self.ids[row]!r} for label {self.labels[label]!r} is NaN "
+                f"({int(np.isnan(scores).sum()):,} such scores). The model diverged, or its file is damaged.",
+                row=row + 1,
+            )
+        if self.probabilities_NL is not None and scores.size and (scores.min() < 0 or scores.max() > 1):
+            raise DataError(
+                f"Probabilities reach from {scores.min():g} to {scores.max():g}; 0 to 1 is wanted. "
+                "Are they logits?"
+            )
+        if self.targets_NL is not None:
+            targets = self.targets_NL
+            wrong = ~((targets == 0) | (targets == 1) | np.isnan(targets))
+            if wrong.any():
+                row, label = (int(i) for i in np.argwhere(wrong)[0])
+                raise DataError(
+                    f"The target of message {self.ids[row]!r} for label {self.labels[label]!r} is "
+                    f"{targets[row, label]:g}; 0, 1 or null is wanted.",
+                    row=row + 1,
+                )
+
+    def __len__(self) -> int:
+        """The number of messages."""
+        return len(self.ids)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(N, L) float64 in [1e-7, 1 - 1e-7]. The sigmoid is applied here, and nowhere else."""
+        if self.probabilities_NL is not None:
+            return self.probabilities_NL
+        assert self.logits_NL is not None
+        return sigmoid(self.logits_NL)
+
+    @property
+    def ranking_NL(self) -> np.ndarray:
+        """(N, L) what rank metrics sort by: logits if there are any (clipped probabilities may tie)."""
+        scores = self.logits_NL if self.logits_NL is not None else self.probabilities_NL
+        assert scores is not None
+        return scores
+
+    @property
+    def labels_digest(self) -> str:
+        """SHA-256 of the label names in order."""
+        return label_digest(self.labels)
+
+    def known_targets(self, purpose: str) -> np.ndarray:
+        """Return `targets_NL`, or raise DataError saying that `purpose` needs them."""
+        if self.targets_NL is None:
+            raise DataError(
+                f"{purpose} needs targets, and this scores table has none ({len(self):,} messages without "
+                "target.* columns). Give the table of a labelled split."
+            )
+        return self.targets_NL
+
+    def column(self, name: str) -> np.ndarray:
+        """Return the (N,) column `lang` or a slice column; DataError names the existing ones."""
+        if name == "lang":
+            assert self.langs is not None
+            return self.langs
+        if name not in self.slices:
+            known = ", ".join(["lang", *self.slices])
+            raise DataError(f"The scores table has no column {name!r} to cut by. It has: {known}.")
+        return self.slices[name]
+
+    def select(self, rows: np.ndarray) -> ScoresTable:
+        """Return the table of some rows: an index array (in its order) or a mask of N."""
+        changed: dict[str, Any] = {"slices": {name: values[rows] for name, values in self.slices.items()}}
+        for item in fields(self):
+            if isinstance(getattr(self, item.name), np.ndarray):
+                changed[item.name] = getattr(self, item.name)[rows]
+        return replace(self, **changed)
+
+    def to_arrow(self) -> pa.Table:
+        """Return the Arrow table that `write` stores, metadata included."""
+        columns: dict[str, pa.Array] = {
+            "id": pa.array(self.ids, pa.string()),
+            "lang": pa.array(self.langs, pa.string(), from_pandas=True),
+        }
+        for name, values in self.slices.items():
+            columns[name] = pa.array(values, from_pandas=True)
+        score = "logit." if self.logits_NL is not None else "prob."
+        for i, label in enumerate(self.labels):
+            columns[score + label] = pa.array(np.ascontiguousarray(self.ranking_NL[:, i]))
+        if self.decisions_NL is not None:
+            for i, label in enumerate(self.labels):
+                columns["decision." + label] = pa.array(np.ascontiguousarray(self.decisions_NL[:, i]))
+        if self.targets_NL is not None:
+            for i, label in enumerate(self.labels):
+                unknown = np.isnan(self.targets_NL[:, i])
+                values = np.where(unknown, 0, self.targets_NL[:, i]).astype(np.int8)
+                columns["target." + label] = pa.array(values, mask=unknown)
+        facts = {
+            **self.metadata,
+            "labels": json.dumps(list(self.labels), ensure_ascii=False),
+            "labels_digest": self.labels_digest,
+        }
+        metadata = {_METADATA + key.encode(): value.encode() for key, value in facts.items()}
+        return pa.table(columns).replace_schema_metadata(metadata)
+
+    @classmethod
+    def from_arrow(cls, table: pa.Table, *, file: str | Path | None = None) -> ScoresTable:
+        """Build from an Arrow table with the columns above; `file` is named in errors. Raises as `read`."""
+        names = table.column_names
+        raw = table.schema.metadata or {}
+        facts = {
+            key[len(_METADATA) :].decode(): value.decode()
+            for key, value in raw.items()
+            if key.startswith(_METADATA)
+        }
+        kind = next((p for p in ("logit.", "prob.") if any(name.startswith(p) for name in names)), None)
+        if kind is None or "id" not in names:
+            raise DataError(
+                "This is no scores table: a column 'id' and columns 'logit.<label>' or 'prob.<label>' are "
+                f"wanted, and it has {', '.join(names[:8]) or 'none'}{', ...' if len(names) > 8 else ''}.",
+                file=file,
+            )
+        found = tuple(name.removeprefix(kind) for name in names if name.startswith(kind))
+        labels = tuple(json.loads(facts["labels"])) if "labels" in facts else found
+        _check_names(labels, found, facts, file)
+
+        def matrix(prefix: str, dtype: Any) -> np.ndarray | None:
+            present = [name for name in names if name.startswith(prefix)]
+            if not present:
+                return None
+            missing = [label for label in labels if prefix + label not in present]
+            if missing:
+                raise DataError(
+                    f"Columns are missing: {', '.join(prefix + label for label in missing)}.", file=file
+                )
+            values = np.empty((table.num_rows, len(labels)), dtype=dtype)
+            for i, label in enumerate(labels):
+                values[:, i] = _numbers(table.column(prefix + label), prefix + label, file)
+            return values
+
+        try:
+            return cls(
+                ids=_objects(table.column("id").cast(pa.string())),
+                labels=labels,
+                logits_NL=matrix("logit.", np.float32) if kind == "logit." else None,
+                probabilities_NL=matrix("prob.", np.float64) if kind == "prob." else None,
+                targets_NL=matrix("target.", np.float32),
+                decisions_NL=matrix("decision.", np.bool_),
+                langs=_objects(table.column("lang").cast(pa.string())) if "lang" in names else None,
+                slices={
+                    name: _objects(table.column(name))
+                    for name in names
+                    if name not in ("id", "lang") and not name.startswith(_PREFIXES)
+                },
+                metadata=facts,
+            )
+        except DataError as error:
+            if file is None or error.file is not None:
+                raise
+            raise DataError(str(error), file=file, row=error.row) from None
+
+    def write(self, path: str | Path) -> None:
+        """Write Parquet (zstd) so that `path` holds either the whole new table or what it held before."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                pq.write_table(self.to_arrow(), file, compression="zstd")
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def read(cls, path: str | Path) -> ScoresTable:
+        """Read a scores file, ours or one that somebody else wrote with the same column names.
+
+        Raises:
+            DataError: For a missing or torn file, missing columns, wrong values.
+            LabelError: When the label columns are not those that the file's own metadata tells.
+        """
+        try:
+            table = pq.read_table(path, partitioning=None)
+        except FileNotFoundError:
+            raise DataError("There is no such scores file.", file=path) from None
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"Cannot be read as Parquet ({error}). Is the file whole?", file=path) from error
+        return cls.from_arrow(table, file=path)
+
+
+def _umask() -> int:
+    mask = os.umask(0)  # the only way to ask for it is to set it
+    os.umask(mask)
+    return mask
+
+
+def _strings(ids: np.ndarray) -> np.ndarray:
+    """(N,) ids of any type as str objects."""
+    given = np.asarray(ids)
+    if given.ndim != 1:
+        raise DataError(f"ids have shape {given.shape}; one id a message, shape (N,), is wanted.")
+    try:
+        strings = pa.array(given, from_pandas=True).cast(pa.string())
+    except (pa.ArrowException, UnicodeError) as error:
+        raise DataError(f"ids must be strings or numbers, all of one kind ({error}).") from error
+    if strings.null_count:
+        row = int(np.flatnonzero(strings.is_null().to_numpy(zero_copy_only=False))[0]) + 1
+        raise DataError(f"{strings.null_count:,} messages have no id. Every message needs one.", row=row)
+    return strings.to_numpy(zero_copy_only=False)
+
+
+def _check_labels(labels: Sequence[str]) -> None:
+    if not labels:
+        raise LabelError("A scores table needs at least one label; none was given.")
+    repeated = sorted({name for name in labels if labels.count(name) > 1})
+    if repeated:
+        raise LabelError(
+            f"Label names stand twice: {', '.join(repeated)}. Each label needs a name of its own."
+        )
+
+
+def _check_names(
+    labels: tuple[str, ...], found: tuple[str, ...], facts: Mapping[str, str], file: str | Path | None
+) -> None:
+    where = "" if file is None else f"{file}: "
+    if set(labels) != set(found):
+        raise LabelError(
+            f"{where}the metadata names the labels {list(labels)}, and the columns hold {list(found)}. "
+            "The file was edited by another tool; write it again from the model."
+        )
+    if facts.get("labels_digest", label_digest(labels)) != label_digest(labels):
+        raise LabelError(f"{where}the label digest in the metadata is not that of the labels {list(labels)}.")
+
+
+def _numbers(column: pa.ChunkedArray, name: str, file: str | Path | None) -> np.ndarray:
+    """A column as (N,) numbers, null as NaN."""
+    if not (
+        pa.types.is_floating(column.type)
+        or pa.types.is_integer(column.type)
+        or pa.types.is_boolean(column.type)
+    ):
+        raise DataError(f"Column {name!r} holds {column.type}; numbers are wanted.", file=file)
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())
+    return column.to_numpy()
+
+
+def _objects(column: pa.ChunkedArray) -> np.ndarray:
+    """A column as (N,) values: numbers without nulls keep their type, the rest becomes objects and None."""
+    kind = column.type
+    if column.null_count == 0 and (
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    ):
+        return column.to_numpy()
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return column.to_numpy()
+    values = np.empty(len(column), dtype=object)
+    values[:] = column.to_pylist()
+    return values

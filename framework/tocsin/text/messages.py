@@ -1,0 +1,338 @@
+"""Message files read into one table: cleaned texts, unique ids, and where each row came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tocsin.errors import ConfigError, DataError
+from tocsin.text.cleaners import Cleaner
+from tocsin.text.progress import progress_bar
+from tocsin.text.readers import Reader, reader_for
+
+__all__ = ["ColumnNames", "Messages", "iterate_strings", "read_messages", "source_column"]
+
+_OWN_COLUMNS = ("file", "row", "id", "lang", "text")
+_SOURCE = "source:"  # prefix of an extra column whose name is one of ours
+
+
+@dataclass(frozen=True)
+class ColumnNames:
+    """Which columns of a message file are read.
+
+    Attributes:
+        text: The column that holds the message.
+        id: The column that identifies it, or None: file name and row number serve.
+        lang: The column with its language code, or None: unknown.
+        extra: Further columns, kept with their own names and types.
+    """
+
+    text: str
+    id: str | None = None
+    lang: str | None = None
+    extra: tuple[str, ...] = ()
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Every column to be read, each once."""
+        named = (self.text, self.id, self.lang, *self.extra)
+        return tuple(dict.fromkeys(name for name in named if name is not None))
+
+
+@dataclass
+class Messages:
+    """Messages of one or more files, in the order of the files and of their rows.
+
+    Attributes:
+        table: Columns `file` (dictionary of strings), `row` (int64, counted from 1 within its file, header
+            not counted), `id` (string, unique), `lang` (string, null where unknown), `text` (large_string,
+            cleaned, never null), then each extra column under its own name with its own type. An extra column
+            called like one of these five is kept under another name: ask `source_column` for it.
+        dropped_empty: Rows left out because their cleaned text is empty.
+        kept_empty: Rows kept although their cleaned text is empty.
+        null_texts: Rows without a text; each is also counted as dropped or kept.
+        repeated_ids: Rows whose id was null or stood in an earlier or later row too, and was completed by the
+            number of the row ("17#204"; with several files "17#2.204" for row 204 of the second file).
+        skipped: The faults of the rows left out under `on_error="skip"`.
+    """
+
+    table: pa.Table
+    dropped_empty: int = 0
+    kept_empty: int = 0
+    null_texts: int = 0
+    repeated_ids: int = 0
+    skipped: list[DataError] = field(default_factory=list)
+
+
+def read_messages(
+    paths: Sequence[Path],
+    *,
+    text: str,
+    id: str | None,
+    lang: str | None,
+    extra: Sequence[str] = (),
+    cleaner: Cleaner,
+    on_empty: Literal["drop", "keep"],
+    reader: Reader | None = None,
+    on_error: Literal["raise", "skip"] = "raise",
+    progress: bool = False,
+) -> Messages:
+    """Read and clean the messages of some files, batch by batch.
+
+    Args:
+        paths: The files.
+        text: The column that holds the message.
+        id: The column that identifies it; None makes ids of file name and row number.
+        lang: The column with the language code; None leaves the language unknown.
+        extra: Further columns to keep (labels, slices, what a splitter reads).
+        cleaner: Applied to each text.
+        on_empty: Whether rows whose cleaned text is empty (or white space) are dropped or kept; both are
+            counted.
+        reader: Reads every file; None chooses by the ending of each file's name.
+        on_error: Whether a row that cannot be read raises, or is skipped and counted. A torn file always
+            raises.
+        progress: Show a bar on stderr.
+
+    Raises:
+        DataError: A file or a row cannot be read, a column is missing, a text is no string, or no message is
+            left.
+        ConfigError: `on_empty` or `on_error` is none of its choices, or no file is given.
+    """
+    if on_empty not in ("drop", "keep"):
+        raise ConfigError(f"on_empty is {on_empty!r}; it must be 'drop' or 'keep'")
+    if on_error not in ("raise", "skip"):
+        raise ConfigError(f"on_error is {on_error!r}; it must be 'raise' or 'skip'")
+    if not paths:
+        raise ConfigError("no message file is given; name at least one")
+    names = ColumnNames(text, id, lang, tuple(dict.fromkeys(extra)))
+    files = [str(path) for path in paths]
+    readers = [reader or reader_for(path) for path in paths]
+    result = Messages(pa.table({}))
+    tables: list[pa.Table] = []
+    sizes = [one.approximate_rows(path) for one, path in zip(readers, paths, strict=True)] if progress else []
+    total = sum(size for size in sizes if size is not None) if sizes and None not in sizes else None
+    with progress_bar("reading", total, unit="messages", show=progress) as advance:
+        for number, (path, one) in enumerate(zip(paths, readers, strict=True)):
+            batches: list[pa.Table] = []
+            for batch in _batches(path, one, names, cleaner, on_error, result, number, files):
+                batches.append(batch)
+                advance(batch.num_rows)
+            tables.append(_concatenated(batches, [path]))
+    table = _concatenated(tables, paths)
+    result.table = _with_unique_ids(table, files, result, has_ids=id is not None)
+    return _without_empty(result, on_empty)
+
+
+def source_column(table: pa.Table, name: str) -> pa.ChunkedArray:
+    """Return the extra column that a file calls `name`, also when that is the name of one of our own columns.
+
+    Raises:
+        DataError: The table has no such column.
+    """
+    for stored in (_SOURCE + name, name):
+        if stored in table.column_names:
+            return table[stored]
+    raise DataError(
+        f"the table has no column {name!r}; its columns: {', '.join(map(repr, table.column_names))}"
+    )
+
+
+def iterate_strings(column: pa.ChunkedArray | pa.Array) -> Iterator[str]:
+    """Yield the strings of a column, some thousands of them in memory at a time.
+
+    Raises:
+        ValueError: A value is null.
+    """
+    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+        for start in range(0, len(chunk), 16_384):
+            for value in chunk.slice(start, 16_384).to_pylist():
+                if value is None:
+                    raise ValueError("a null among the texts")
+                yield value
+
+
+def _batches(
+    path: Path,
+    reader: Reader,
+    names: ColumnNames,
+    cleaner: Cleaner,
+    on_error: str,
+    result: Messages,
+    number: int,
+    files: list[str],
+) -> Iterator[pa.Table]:
+    """Yield a file's batches in the shape of `Messages.table`, without the bad rows, with the empty ones."""
+    bad_rows: set[int] = set()
+
+    def on_bad_row(error: DataError) -> None:
+        result.skipped.append(error)
+        bad_rows.add(error.row or 0)
+
+    # Plugins' readers need not offer to skip.
+    batches = (
+        reader.batches(path, names.wanted, on_bad_row)
+        if on_error == "skip"
+        else reader.batches(path, names.wanted)
+    )
+    rows = 0
+    for batch in batches:
+        first, rows = rows + 1, rows + batch.num_rows
+        source = {name: batch.column(name) for name in names.wanted}
+        texts = _texts(source[names.text], names.text, path, first)
+        cleaned = [cleaner.clean(value or "") for value in texts.to_pylist()]
+        columns: dict[str, pa.Array] = {
+            "file": pa.DictionaryArray.from_arrays(pa.array(np.full(len(cleaned), number, np.int32)), files),
+            "row": pa.array(np.arange(first, rows + 1)),
+            "id": _cast(source[names.id], names.id, path, first)
+            if names.id
+            else pa.nulls(len(cleaned), pa.string()),
+            "lang": _codes(source[names.lang], names.lang, path, first)
+            if names.lang
+            else pa.nulls(len(cleaned), pa.string()),
+            "text": _encoded(cleaned),
+        }
+        for name in names.extra:
+            columns[_SOURCE + name if name in _OWN_COLUMNS else name] = source[name]
+        table = pa.table(columns)
+        good = np.ones(len(cleaned), bool)
+        if bad_rows:
+            good[[row - first for row in bad_rows if first <= row <= rows]] = False
+            table = table.filter(pa.array(good))
+        result.null_texts += int(np.count_nonzero(texts.is_null().to_numpy(zero_copy_only=False) & good))
+        yield table
+
+
+def _texts(column: pa.Array, name: str, path: Path, first_row: int) -> pa.Array:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_null(column.type) or _is_string(column.type):
+        return column
+    offset = int(np.argmax(column.is_valid().to_numpy(zero_copy_only=False)))
+    raise DataError(
+        f"column {name!r} holds {column.type} here, a message's text must be a string; "
+        "name the column that holds the messages, or write these values as strings",
+        file=path,
+        row=first_row + offset,
+    )
+
+
+def _cast(column: pa.Array, name: str, path: Path, first_row: int) -> pa.Array:
+    """Return a column of ids or codes as strings; numbers are written out, empty strings are null."""
+    try:
+        strings = column.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise DataError(
+            f"column {name!r} holds {column.type}; strings or numbers were wanted", file=path, row=first_row
+        ) from None
+    return pc.if_else(pc.equal(strings, ""), pa.scalar(None, pa.string()), strings)
+
+
+def _codes(column: pa.Array, name: str, path: Path, first_row: int) -> pa.Array:
+    if pa.types.is_null(column.type) or _is_string(column.type) or pa.types.is_dictionary(column.type):
+        return _cast(column, name, path, first_row)
+    raise DataError(
+        f"column {name!r} holds {column.type}, language codes must be strings", file=path, row=first_row
+    )
+
+
+def _is_string(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _encoded(texts: list[str]) -> pa.Array:
+    """Return texts as large_string: 20 million messages pass the 2 GB of an Arrow string array."""
+    try:
+        return pa.array(texts, pa.large_string())
+    except UnicodeEncodeError:  # a cleaner cut a surrogate pair
+        return pa.array(
+            [text.encode("utf-8", "replace").decode("utf-8") for text in texts], pa.large_string()
+        )
+
+
+def _concatenated(tables: list[pa.Table], paths: Sequence[Path]) -> pa.Table:
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        first = tables[0].schema
+        for table, path in zip(tables, [*paths] * len(tables), strict=False):
+            for column in table.schema:
+                wanted = first.field(column.name).type
+                try:
+                    pa.unify_schemas(
+                        [pa.schema([(column.name, wanted)]), pa.schema([column])],
+                        promote_options="permissive",
+                    )
+                except (pa.ArrowTypeError, pa.ArrowInvalid):
+                    raise DataError(
+                        f"column {column.name!r} holds {column.type} here but {wanted} in {paths[0]}; "
+                        "write both alike",
+                        file=path,
+                    ) from None
+        raise
+
+
+def _with_unique_ids(table: pa.Table, files: list[str], result: Messages, *, has_ids: bool) -> pa.Table:
+    """Complete ids that are null or repeat by their row number.
+
+    Done before rows are dropped, so that a message has the same id whatever the cleaner leaves of it.
+    """
+    rows = table["row"].to_numpy()
+    numbers = np.concatenate(
+        [chunk.indices.to_numpy() for chunk in table["file"].chunks] or [np.zeros(0, np.int32)]
+    )
+    column = table["id"].combine_chunks().cast(pa.large_string())
+    if isinstance(column, pa.ChunkedArray):
+        column = pa.concat_arrays(column.chunks)
+    missing = column.is_null().to_numpy(zero_copy_only=False)
+    changed = missing.copy()
+    if missing.any():
+        stems = [Path(file).stem for file in files]
+        where = np.flatnonzero(missing)
+        column = _replaced(column, missing, [f"{stems[numbers[at]]}#{rows[at]}" for at in where])
+    while (repeated := _repeated(column)).any():
+        where = np.flatnonzero(repeated)
+        ids = column.take(pa.array(where)).to_pylist()
+        several = len(files) > 1
+        column = _replaced(
+            column,
+            repeated,
+            [
+                f"{name}#{numbers[at] + 1}.{rows[at]}" if several else f"{name}#{rows[at]}"
+                for name, at in zip(ids, where, strict=True)
+            ],
+        )
+        changed |= repeated
+    result.repeated_ids = int(changed.sum()) if has_ids else 0
+    return table.set_column(table.column_names.index("id"), "id", column.cast(pa.string()))
+
+
+def _repeated(column: pa.Array) -> np.ndarray:
+    """Tell for each value, (N,) bool, whether it stands more than once."""
+    codes = column.dictionary_encode().indices.to_numpy()
+    return np.bincount(codes)[codes] > 1 if len(codes) else np.zeros(0, bool)
+
+
+def _replaced(column: pa.Array, mask: np.ndarray, values: list[str]) -> pa.Array:
+    return pc.replace_with_mask(column, pa.array(mask), pa.array(values, column.type))
+
+
+def _without_empty(result: Messages, on_empty: str) -> Messages:
+    table = result.table
+    empty = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(table["text"])), 0)
+    count = pc.sum(empty).as_py() or 0
+    if on_empty == "keep":
+        result.kept_empty = count
+    else:
+        result.dropped_empty = count
+        if count:
+            result.table = table.filter(pc.invert(empty))
+    if result.table.num_rows == 0:
+        reasons = f"{count} empty after cleaning, {len(result.skipped)} skipped"
+        raise DataError(f"no message is left of {table.num_rows + len(result.skipped)} rows ({reasons})")
+    return result
