@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tocsin.errors import DataError
+from tocsin.errors import ConfigError, DataError
 from tocsin.text import readers
 from tocsin.text.readers import (
     CsvReader,
@@ -24,7 +24,16 @@ from tocsin.text.readers import (
     resolve_data_path,
 )
 
-ODD_TEXTS = ["plain", "NUL \0 inside", "مرحبا بالعالم", "two\nlines", 'say "now"', "x" * 1_000_000, "", "🚨 \ufeff bom"]
+ODD_TEXTS = [
+    "plain",
+    "NUL \0 inside",
+    "مرحبا بالعالم",
+    "two\nlines",
+    'say "now"',
+    "x" * 1_000_000,
+    "",
+    "🚨 \ufeff bom",
+]
 
 
 def write(path: Path, rows: list[dict[str, object]]) -> Path:
@@ -45,7 +54,9 @@ def rows_of(path: Path, columns: Sequence[str], reader: Reader | None = None) ->
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv", ".tsv", ".jsonl"])
 def test_columns_by_name_in_the_order_asked(tmp_path: Path, ending: str) -> None:
-    rows: list[dict[str, object]] = [{"id": str(n), "text": text, "x": "y"} for n, text in enumerate(ODD_TEXTS)]
+    rows: list[dict[str, object]] = [
+        {"id": str(n), "text": text, "x": "y"} for n, text in enumerate(ODD_TEXTS)
+    ]
     path = write(tmp_path / f"messages{ending}", rows)
     assert reader_for(path).columns(path) == ["id", "text", "x"]
     assert rows_of(path, ["text", "id"]) == [{"text": row["text"], "id": row["id"]} for row in rows]
@@ -76,7 +87,9 @@ def test_any_text_survives(tmp_path_factory: pytest.TempPathFactory, texts: list
 @pytest.mark.parametrize("ending", [".parquet", ".csv", ".tsv", ".jsonl"])
 def test_missing_column_is_named_with_a_guess(tmp_path: Path, ending: str) -> None:
     path = write(tmp_path / f"messages{ending}", [{"id": "1", "text": "fire", "Lang": "en"}])
-    with pytest.raises(DataError, match=r"no columns 'txt', 'lang'.*'text' for 'txt'.*'Lang' for 'lang'") as caught:
+    with pytest.raises(
+        DataError, match=r"no columns 'txt', 'lang'.*'text' for 'txt'.*'Lang' for 'lang'"
+    ) as caught:
         list(reader_for(path).batches(path, ["txt", "lang"]))
     assert caught.value.file == str(path)
 
@@ -247,7 +260,7 @@ def test_csv_delimiter_and_quotes(tmp_path: Path) -> None:
     assert [row["text"] for row in rows_of(path, ["text"], CsvReader(quotes=False))] == ['"unpaired', "x"]
     path.write_text("id;text\n1;a,b\n")
     assert rows_of(path, ["text"], CsvReader(delimiter=";")) == [{"text": "a,b"}]
-    with pytest.raises(DataError, match="one character"):
+    with pytest.raises(ConfigError, match="one character"):
         CsvReader(delimiter=";;")
 
 
@@ -275,7 +288,7 @@ def test_jsonl_types(tmp_path: Path) -> None:
 def test_jsonl_value_of_another_kind_names_the_row(tmp_path: Path, value: str) -> None:
     path = tmp_path / "messages.jsonl"
     path.write_text('{"text":"a"}\n{"text":null}\n{"text":' + value + '}\n{"text":"b"}\n')
-    with pytest.raises(DataError, match="'text' holds a .* here, elsewhere a string") as caught:
+    with pytest.raises(DataError, match=r"'text' holds a .* here, elsewhere a string") as caught:
         rows_of(path, ["text"])
     assert caught.value.row == 3
 
@@ -291,7 +304,7 @@ def test_jsonl_number_beyond_arrow(tmp_path: Path) -> None:
 def test_reader_by_ending() -> None:
     assert isinstance(reader_for(Path("a.PARQUET")), ParquetReader)
     assert isinstance(reader_for(Path("a.b.ndjson")), JsonLinesReader)
-    with pytest.raises(DataError, match=r"'\.xlsx'; known are \.parquet.*\.csv.*\.jsonl"):
+    with pytest.raises(DataError, match=r"'\.xlsx'; known are .*\.parquet"):
         reader_for(Path("a.xlsx"))
     with pytest.raises(TypeError):
         Reader()  # type: ignore[abstract]

@@ -218,7 +218,7 @@ class LabelledMessages(LightningDataModule):
             files=sorted(self._file_digests().values()),
             reader=[type(self.reader or reader_for(Path(name))).__name__ for name in self._file_digests()],
             text=self.text,
-            cleaner=[type(self.cleaner).__module__, type(self.cleaner).__qualname__, vars(self.cleaner)],
+            cleaner=[type(self.cleaner).__module__, type(self.cleaner).__qualname__, self.cleaner.arguments],
             on_empty=self.on_empty,
             # The rows themselves: a reader or cleaner whose code changed gives other texts under the same name.
             texts=_texts_digest(corpus.table["text"]),

@@ -119,9 +119,9 @@ class Columns(LabelScheme):
         """Return values as float64, NaN for null and for the unknown values, inf for what is no number."""
         if pa.types.is_null(chunk.type):
             return np.full(len(chunk), np.nan)
-        if not pa.types.is_dictionary(chunk.type) and (
-            pa.types.is_string(chunk.type) or pa.types.is_large_string(chunk.type)
-        ):
+        if pa.types.is_string_view(chunk.type):
+            chunk = chunk.cast(pa.string())
+        if pa.types.is_string(chunk.type) or pa.types.is_large_string(chunk.type):
             chunk = chunk.dictionary_encode()  # few strings are different: each is looked at once
         if pa.types.is_dictionary(chunk.type):
             meaning = np.array([*map(_number, chunk.dictionary.to_pylist()), np.nan])

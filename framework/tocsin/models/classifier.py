@@ -19,6 +19,7 @@ from tocsin.models.encoders import Encoder
 from tocsin.models.frozen import compute_features, features_path
 from tocsin.models.heads import FeatureHead, Head
 from tocsin.models.losses import BinaryCrossEntropy, Loss
+from tocsin.models.native_head import NativeHead
 from tocsin.models.optimizers import AdamW, Optimizer, parameter_groups
 from tocsin.models.pooling import Pooling
 from tocsin.models.probe import fit_probe
@@ -92,6 +93,11 @@ class MultilabelClassifier(LightningModule):
             raise ConfigError(f"{type(head).__name__} reads a pooled vector: set model.init_args.pooling, such as MeanPooling.")
         if head.needs == "tokens" and pooling is not None:
             raise ConfigError(f"{type(head).__name__} reads token states itself: set model.init_args.pooling to null.")
+        if isinstance(head, NativeHead) and encoder.prompt:
+            raise ConfigError(
+                f"NativeHead with the prompt {encoder.prompt!r}: transformers' pipeline, which loads such a bundle, adds no prompt and "
+                "would score other texts. Set the encoder's prompt to an empty string, or use LinearHead."
+            )
         if gradient_clip is not None and not gradient_clip > 0:
             raise ConfigError(f"gradient_clip is {gradient_clip}; wanted a norm above 0, or null for no clipping.")
         if start_from_probe and not isinstance(head, FeatureHead):
@@ -152,6 +158,9 @@ class MultilabelClassifier(LightningModule):
             return
         self.build()
         data = self._messages()
+        longest, wanted = self.encoder.max_tokens, getattr(data, "max_length", 0)
+        if longest is not None and wanted > longest:
+            raise ConfigError(f"max_length is {wanted} tokens, but the encoder has positions for {longest}; set it to at most that.")
         if data is not None and self._fitting():
             self.loss.prepare(data.targets(data.rows("train")))
             if self.rows_in_use:

@@ -50,6 +50,16 @@ class Encoder(RemembersArguments, nn.Module, ABC):
         """D."""
         return int(self.config.hidden_size)
 
+    @property
+    def max_tokens(self) -> int | None:
+        """Tokens that the encoder has positions for, special tokens included; None where it has no bound."""
+        positions = getattr(self.config, "max_position_embeddings", None)
+        if positions is None:
+            return None
+        # RoBERTa's family counts positions from after the padding id.
+        offset = self.config.pad_token_id + 1 if "roberta" in self.config.model_type else 0
+        return int(positions) - offset
+
     @abstractmethod
     def load(self) -> None:
         """Read the weights; doing it twice does nothing."""

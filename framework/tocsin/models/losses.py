@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tocsin.arguments import RemembersArguments
 from tocsin.errors import ConfigError
 
 __all__ = ["BinaryCrossEntropy", "Loss"]
 
 
-class Loss(nn.Module, ABC):
+class Loss(RemembersArguments, nn.Module, ABC):
     """Role: logits, targets and mask -> `(sum, weight)`.
 
     One optimiser step cuts its messages into passes; the step's loss is the sum of all passes divided by the weight of

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tocsin.arguments import RemembersArguments
 from tocsin.errors import ConfigError
 
 __all__ = ["AdamW", "Optimizer", "parameter_groups"]
@@ -35,7 +36,7 @@ def parameter_groups(module: nn.Module, weight_decay: float, no_decay: Iterable[
     return [group for group in groups if group["params"]]
 
 
-class Optimizer(ABC):
+class Optimizer(RemembersArguments, ABC):
     """Role: parameter groups -> a torch optimiser. `weight_decay` is read by the model when it makes the groups."""
 
     weight_decay: float

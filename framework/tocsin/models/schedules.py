@@ -3,12 +3,13 @@
 import math
 from abc import ABC, abstractmethod
 
+from tocsin.arguments import RemembersArguments
 from tocsin.errors import ConfigError
 
 __all__ = ["Constant", "CosineWithWarmup", "LinearWithWarmup", "Schedule"]
 
 
-class Schedule(ABC):
+class Schedule(RemembersArguments, ABC):
     """Role: optimiser steps -> factor. Sized from the real number of optimiser steps of the whole fit."""
 
     @abstractmethod

@@ -47,7 +47,7 @@ class Calibrator(_Stateful):
 
     @abstractmethod
     def apply(self, table: ScoresTable) -> ScoresTable:
-        """Return the table with calibrated logits or probabilities; LabelError for other labels than learned."""
+        """Return the table with calibrated scores; LabelError for other labels than the learned ones."""
 
 
 class Ensembler(_Stateful):
@@ -97,8 +97,8 @@ def _check_learnable(table: ScoresTable) -> None:
     table.known_targets("Fitting")
     if table.metadata.get("split") == "test":
         raise DataError(
-            "This scores table is of the test split (its metadata says so), and what is fitted on test messages "
-            "cannot be judged by them. Fit on the validation split."
+            "This scores table is of the test split (its metadata says so), and what is fitted on test "
+            "messages cannot be judged by them. Fit on the validation split."
         )
 
 

@@ -6,7 +6,10 @@ positive (or negative) in a draw is left out of that draw's macro mean, as `metr
 
 Intervals are percentiles (Efron and Tibshirani 1993, chapter 13) of draws moved so that their mean is the
 figure itself: a positive that is drawn twice ties with itself, which lifts average precision a little in
-every draw, and macro means lose rare labels. The draws tell the spread, not the level.
+every draw, and macro means lose rare labels. The draws tell the spread, not the level: an interval
+says how a figure varies over other messages of the same number. With few positives average precision itself
+runs high, for every model alike (in a simulation with 36 labels, the rarest with 7 positives in 1,500
+messages, macro AP was .272 where endless messages give .246): compare models on the same messages only.
 
 N messages, L labels, D draws.
 """
@@ -173,7 +176,7 @@ def aligned(table_a: ScoresTable, table_b: ScoresTable) -> ScoresTable:
             worst = repeated[0].as_py()
             raise DataError(
                 f"The {which} scores table has {len(repeated):,} ids in several rows "
-                f"(id {worst['values']!r} in {worst['counts']}), so rows cannot be matched. Give every message an id of its own."
+                f"(id {worst['values']!r}: {worst['counts']}). Give every message an id of its own."
             )
     only_a = ids_a.filter(pc.invert(pc.is_in(ids_a, ids_b)))
     only_b = ids_b.filter(pc.invert(pc.is_in(ids_b, ids_a)))
@@ -184,10 +187,9 @@ def aligned(table_a: ScoresTable, table_b: ScoresTable) -> ScoresTable:
             if len(ids)
         ]
         raise DataError(
-            f"The two scores tables are not of the same messages: {len(only_a):,} of {len(ids_a):,} ids stand "
+            f"The two scores tables are not of the same messages: {len(only_a):,} of {len(ids_a):,} ids are "
             f"only in the first, {len(only_b):,} of {len(ids_b):,} only in the second "
-            f"(for instance {', '.join(examples)}). "
-            "A paired comparison needs both models on the same split."
+            f"(for instance {', '.join(examples)}). Score both models on the same split."
         )
     table_b = table_b.select(pc.index_in(ids_a, ids_b).to_numpy(zero_copy_only=False))
     targets_a, targets_b = table_a.known_targets("A comparison"), table_b.known_targets("A comparison")

@@ -38,8 +38,8 @@ def audit_tables(audit: Audit) -> RenderableType:
     if audit.few:
         parts.append(
             Text(
-                f"{_FEW}: under 5,000 messages have the label ({len(audit.few)} of {len(audit.labels)} labels); "
-                "read their figures with care",
+                f"{_FEW}: under 5,000 messages have the label "
+                f"({len(audit.few)} of {len(audit.labels)} labels); read their figures with care",
                 style="yellow",
             )
         )

@@ -9,10 +9,12 @@ import html
 import re
 from abc import ABC, abstractmethod
 
+from tocsin.arguments import RemembersArguments
+
 __all__ = ["Cleaner", "NoCleaner", "TweetCleaner"]
 
 
-class Cleaner(ABC):
+class Cleaner(RemembersArguments, ABC):
     """Turns the text of one message into the text that is tokenised."""
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -10,10 +11,10 @@ import numpy as np
 
 __all__ = ["duplicate_groups", "normalise", "text_digest"]
 
-# Soft hyphen, word joiner, byte-order mark, zero-width space and joiners, direction marks.
-_WITHOUT_WIDTH = dict.fromkeys(
-    [0x00AD, 0x2060, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
-)
+# Soft hyphen, zero-width space and joiners, direction marks, word joiner, byte-order mark.
+_WITHOUT_WIDTH = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]+")
+# Greek with an iota subscript: folding turns that mark into a letter, so the order of marks matters before.
+_IOTA_SUBSCRIPT = re.compile("[\u0345\u1f80-\u1fff]")
 
 
 def normalise(text: str) -> str:
@@ -26,11 +27,19 @@ def normalise(text: str) -> str:
     """
     if text.isascii():
         return " ".join(text.lower().split())
-    text = unicodedata.normalize("NFD", text.translate(_WITHOUT_WIDTH))
-    # Twice: folding can yield characters that NFKC changes, and what NFKC yields can have a case.
-    for _ in range(2):
-        text = unicodedata.normalize("NFKC", text.casefold())
-    return " ".join(text.split())
+    text = _WITHOUT_WIDTH.sub("", text)
+    folded = text.casefold()
+    if not (_normal(text) and _normal(folded)) or _IOTA_SUBSCRIPT.search(text):
+        folded = unicodedata.normalize("NFD", text)
+        # Twice: folding can yield characters that NFKC changes, and what NFKC yields can have a case.
+        for _ in range(2):
+            folded = unicodedata.normalize("NFKC", folded.casefold())
+    return " ".join(folded.split())
+
+
+def _normal(text: str) -> bool:
+    """Tell whether a text is in NFKC, which most are; that is quick to see and spares normalising."""
+    return unicodedata.is_normalized("NFKC", text)
 
 
 def text_digest(text: str, key: bytes = b"") -> bytes:

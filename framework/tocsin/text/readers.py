@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
-from tocsin.errors import DataError
+from tocsin.errors import ConfigError, DataError
 from tocsin.text.json_lines import JsonLinesReader
 from tocsin.text.reading import (
     BATCH_ROWS,
@@ -110,7 +110,7 @@ class CsvReader(Reader):
 
     def __init__(self, delimiter: str | None = None, quotes: bool = True) -> None:
         if delimiter is not None and len(delimiter) != 1:
-            raise DataError(f"delimiter is {delimiter!r}; it must be one character, such as ',' or ';'")
+            raise ConfigError(f"delimiter is {delimiter!r}; it must be one character, such as ',' or ';'")
         self.delimiter = delimiter
         self.quotes = quotes
 
@@ -121,13 +121,16 @@ class CsvReader(Reader):
             if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
                 raise DataError("the file is UTF-16; save it as UTF-8", file=path)
         # errors="replace": only the header is read here; a wrong byte in a row is named when that is read.
-        quoting = csv.QUOTE_MINIMAL if self.quotes else csv.QUOTE_NONE
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             try:
                 header = next(
                     (
                         row
-                        for row in csv.reader(file, delimiter=self._delimiter(path), quoting=quoting)
+                        for row in csv.reader(
+                            file,
+                            delimiter=self._delimiter(path),
+                            quoting=csv.QUOTE_MINIMAL if self.quotes else csv.QUOTE_NONE,
+                        )
                         if row
                     ),
                     None,

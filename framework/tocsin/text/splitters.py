@@ -17,7 +17,7 @@ from tocsin.errors import ConfigError, DataError
 from tocsin.text.duplicates import duplicate_groups, text_digest
 from tocsin.text.messages import iterate_strings, source_column
 
-__all__ = ["SPLITS", "GivenSplit", "GroupedSplit", "Split", "Splitter"]
+__all__ = ["SPLITS", "GivenSplit", "GroupedSplit", "Split", "Splitter", "crossing_texts"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -152,8 +152,8 @@ class GroupedSplit(Splitter):
     ) -> None:
         if not (validation >= 0 and test >= 0 and validation + test < 1):
             raise ConfigError(
-                f"GroupedSplit: validation is {validation}, test is {test}; both must be shares of at least 0 "
-                "that leave something to train on (their sum under 1)"
+                f"GroupedSplit: validation is {validation}, test is {test}; both must be "
+                "shares of at least 0 that leave something to train on (their sum under 1)"
             )
         self.by = by
         self.validation = validation
@@ -189,7 +189,7 @@ class GroupedSplit(Splitter):
                     f"no message fell into {name} (share {share:g}): too few groups; raise the share"
                 )
         if self.by != "duplicates":
-            sentences += _crossing_texts(names, duplicate_groups(iterate_strings(table["text"])))
+            sentences += crossing_texts(table, names)
         return Split(names, sentences)
 
     @property
@@ -206,6 +206,18 @@ class GroupedSplit(Splitter):
         for text in iterate_strings(texts):
             digests += text_digest(text, self._key)[:8]
         return np.frombuffer(digests, "<u8") / 2.0**64
+
+
+def crossing_texts(table: pa.Table, names: np.ndarray) -> list[str]:
+    """Return a sentence that counts the normalised texts standing in more than one split, or nothing.
+
+    For splits that no splitter made, such as one file each.
+
+    Args:
+        table: The messages, (N,), with a column `text`.
+        names: (N,) split of each message, "" for none.
+    """
+    return _crossing_texts(names, duplicate_groups(iterate_strings(table["text"])))
 
 
 def _coded(table: pa.Table, column: str) -> tuple[np.ndarray, list[str]]:
@@ -233,7 +245,6 @@ def _coded(table: pa.Table, column: str) -> tuple[np.ndarray, list[str]]:
 
 
 def _crossing_texts(names: np.ndarray, groups: np.ndarray) -> list[str]:
-    """Return a sentence that counts the texts standing in more than one split, or nothing."""
     if not len(groups):
         return []
     inside = np.zeros((len(SPLITS), groups.max() + 1), bool)

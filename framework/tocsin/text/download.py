@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from unearth import Link
     from unearth.fetchers.sync import PyPIClient
 
-__all__ = ["IndexSettings", "download_from_index", "pip_settings"]
+__all__ = ["IndexSettings", "download_from_index", "file_sha256", "pip_settings"]
 
 CHUNK_BYTES = 1 << 20
 
@@ -47,7 +47,7 @@ def download_from_index(name: str, version: str, filename: str, sha256: str) -> 
     """
     target = cache_folder("downloads", filename)
     if target.is_file():
-        if _sha256(target) == sha256:
+        if file_sha256(target) == sha256:
             return target
         target.unlink()
     settings = pip_settings()
@@ -72,7 +72,7 @@ def download_from_index(name: str, version: str, filename: str, sha256: str) -> 
     )
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """SHA-256 of a file's content in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,64 @@
+# Everything from a fresh clone: Python 3.11 or later, make and git are all it needs.
+# On a machine without a GPU, point pip at a CPU build of torch first (see CONTRIBUTING.md): it is far smaller.
+
+BIN := .venv/bin
+RUN := runs/quickstart
+PLUGINS := $(sort $(dir $(wildcard plugins/*/setup.cfg)))
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test test-all check bench docs
+
+help:  ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+quickstart: .venv/ready  ## fetch real messages, fine-tune, compare with TF-IDF, write a bundle, predict
+	$(BIN)/tocsin fetch crisis-messages
+	$(BIN)/tocsin fit --config experiments/quickstart/config.yaml
+	$(BIN)/tocsin test --config $(RUN)/latest-fit/config.yaml
+	$(BIN)/tocsin tfidf --config $(RUN)/latest-fit/config.yaml
+	$(BIN)/tocsin evaluate --name fine-tuned TF-IDF \
+	    --scores $(RUN)/latest-test/scores/test.parquet $(RUN)/latest-tfidf/scores/test.parquet
+	$(BIN)/tocsin predict --bundle $(RUN)/latest-fit/bundle --text \
+	    "The river broke its banks last night. Forty families sit on the school roof and have no drinking water." \
+	    "Le pont est tombé et la route est coupée. Nous avons des blessés, envoyez un médecin et des tentes." \
+	    "El terremoto derrumbó el hospital. Hay gente atrapada y necesitamos comida, mantas y medicinas."
+	@echo
+	@echo "What to do next:"
+	@echo "  $(BIN)/tensorboard --logdir runs"
+	@echo "  $(BIN)/tocsin predict --bundle $(RUN)/latest-fit/bundle --input MESSAGES.csv --output SCORES.parquet"
+	@echo "  $(BIN)/tocsin fit --config experiments/crisis-messages/config.yaml"
+
+test: .venv/ready  ## run the tests of the framework and of every plugin, without the slow ones
+	@$(PYTEST) -q -m "not slow" tests $(wildcard plugins/*/tests)
+
+test-all: .venv/ready  ## run every test, the slow ones too
+	@$(PYTEST) -q tests $(wildcard plugins/*/tests)
+
+check: .venv/ready  ## lint, formatting, types, and who may import whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy framework/
+	$(BIN)/lint-imports
+
+bench: .venv/bench-ready  ## run every benchmarks/bench_*.py beside its peer and print the ratios (idle machine)
+	@set -e; for each in $(sort $(wildcard benchmarks/bench_*.py)); do $(BIN)/python "$$each"; done
+
+docs: .venv/ready  ## write every component's options, from their docstrings, to build/docs/components.txt
+	@mkdir -p build/docs
+	NO_COLOR=1 COLUMNS=110 $(BIN)/tocsin components > build/docs/components.txt
+
+# torch comes first and alone: asked for together with its dependents, pip may choose another build of it.
+.venv/ready: setup.cfg constraints.txt $(wildcard plugins/*/setup.cfg)
+	@set -e; for python in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3; do \
+	    if "$$python" -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; \
+	    then "$$python" -m venv .venv; exit; fi; \
+	done; echo "Tocsin needs Python 3.11 or later with venv; say which: make PYTHON=/path/to/python" >&2; exit 1
+	$(BIN)/python -m pip install -q -c constraints.txt setuptools torch
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation \
+	    -e '.[fetch,figures,test,dev]' $(PLUGINS:%/=-e ./%)
+	@touch $@
+
+.venv/bench-ready: .venv/ready
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[bench]'
+	@touch $@

@@ -1,0 +1,37 @@
+"""Tocsin: train, distil, calibrate and ship multilingual early-warning text classifiers from one YAML file.
+
+``tocsin.load(folder)`` opens a bundle. Everything else lives in the rooms (``tocsin.text`` to
+``tocsin.cli``); plugins import ``tocsin.plugins``. Importing this package imports neither torch nor
+lightning.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tocsin.bundles.load import Bundle
+
+__all__ = ["__version__", "load"]
+
+__version__ = "0.1.0"
+
+
+def load(folder: str | Path) -> Bundle:
+    """Open a bundle that ``tocsin fit`` wrote.
+
+    Args:
+        folder: The bundle's folder.
+
+    Returns:
+        The bundle: ``.labels``, ``.clean(text)``, ``.predict(texts)``, ``.encode(texts)``.
+
+    Raises:
+        BundleError: The folder is incomplete, altered, or needs a component that is not installed.
+    """
+    from tocsin.bundles.load import load_bundle
+    from tocsin.plugins.manager import load_plugins
+
+    return load_bundle(folder, registry=load_plugins())

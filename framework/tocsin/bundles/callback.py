@@ -1,0 +1,65 @@
+"""Writes the bundle after a fit, from the best checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+
+from tocsin.bundles.card import model_card
+from tocsin.bundles.save import save_bundle
+from tocsin.models.classifier import MultilabelClassifier
+from tocsin.scores.table import ScoresTable
+
+__all__ = ["BundleWriter"]
+
+
+class BundleWriter(Callback):
+    """After a fit, takes the best checkpoint's weights and writes a bundle.
+
+    Args:
+        folder: Where the bundle goes; must not exist.
+        name: Heading of the model card.
+        scores: File of the validation scores at the best checkpoint; null takes those of the last validation.
+    """
+
+    def __init__(self, folder: str, name: str = "model", scores: str | None = None) -> None:
+        self.folder = Path(folder)
+        self.name = name
+        self.scores = scores
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the bundle on rank 0; the module is left with the best checkpoint's weights."""
+        if not isinstance(pl_module, MultilabelClassifier) or trainer.interrupted or not trainer.is_global_zero:
+            return
+        self._take_best(trainer, pl_module)
+        data: Any = getattr(trainer, "datamodule", None)
+        if data is None or not hasattr(data, "cleaner"):
+            rank_zero_info("No bundle was written: the fit had no LabelledMessages, so cleaner and length are unknown.")
+            return
+        scores = Path(self.scores) if self.scores else None
+        table = ScoresTable.read(scores) if scores and scores.is_file() else pl_module.scores.get("validation")
+        card = model_card(
+            self.name, pl_module, table, data.provenance(), max_length=data.max_length, cleaner=type(data.cleaner).__name__
+        )
+        from tocsin import __version__
+
+        device = pl_module.device
+        save_bundle(
+            self.folder,
+            pl_module.cpu(),
+            cleaner=data.cleaner,
+            max_length=data.max_length,
+            card=card,
+            version=__version__,
+        )
+        pl_module.to(device)
+
+    @staticmethod
+    def _take_best(trainer: Trainer, module: MultilabelClassifier) -> None:
+        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        if not best:
+            return
+        checkpoint = trainer.strategy.checkpoint_io.load_checkpoint(best)
+        module.on_load_checkpoint(checkpoint)
+        module.load_state_dict(checkpoint["state_dict"])

@@ -1,0 +1,140 @@
+"""The model card: what the model was made from, what it scores beside trivial baselines, where it fails, how to load it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tocsin.models.classifier import MultilabelClassifier
+from tocsin.scores.report import assess, to_markdown
+from tocsin.scores.table import ScoresTable
+
+__all__ = ["model_card"]
+
+_FEW = 5000
+
+
+def model_card(
+    name: str,
+    model: MultilabelClassifier,
+    table: ScoresTable | None,
+    facts: dict[str, Any],
+    *,
+    max_length: int,
+    cleaner: str,
+    draws: int = 1000,
+) -> str:
+    """Markdown of the card.
+
+    Args:
+        name: Heading.
+        model: Gives recipe and labels.
+        table: Scores of the validation split at the checkpoint that ships; None where nothing was evaluated.
+        facts: `provenance()` of the DataModule: files, counts, what crosses.
+        max_length: Tokens a text keeps at most.
+        cleaner: Name of the cleaning profile.
+        draws: Bootstrap draws behind the intervals.
+    """
+    parts = [
+        _front_matter(model),
+        f"# {name}",
+        "Multilabel text classifier, made by Tocsin. Give it batches of messages, not single ones: it is right about shares and "
+        "trends before it is right about one message, and its output is no ground for action against a person.",
+        "## Data",
+        _data(facts, cleaner, max_length),
+        "## Recipe",
+        _recipe(model),
+        "## Figures",
+        _figures(table, draws),
+        "## Limits",
+        _limits(model, table, facts),
+        "## How to load",
+        _loading(model),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(model: MultilabelClassifier) -> str:
+    tags = ["text-classification", "multilabel", "tocsin"]
+    return "---\npipeline_tag: text-classification\ntags:\n" + "".join(f"- {tag}\n" for tag in tags) + "---"
+
+
+def _data(facts: dict[str, Any], cleaner: str, max_length: int) -> str:
+    files = facts.get("files", {})
+    counts = facts.get("messages", {})
+    lines = [f"- File `{path.rsplit('/', 1)[-1]}`, SHA-256 `{digest}`" for path, digest in files.items()]
+    lines += ["- Messages: " + ", ".join(f"{split} {n:,}" for split, n in counts.items())] if counts else []
+    lines += [f"- {sentence}" for sentence in facts.get("crossing", [])]
+    dropped = facts.get("read", {}).get("dropped_empty", 0)
+    lines += [f"- Dropped as empty: {dropped:,}"] if dropped else []
+    lines.append(f"- Cleaning profile `{cleaner}`; texts are cut at {max_length} tokens")
+    return "\n".join(lines)
+
+
+def _recipe(model: MultilabelClassifier) -> str:
+    def described(component: Any) -> str:
+        shown = ", ".join(f"{key} {value}" for key, value in component.arguments.items() if value not in (None, ""))
+        return f"{type(component).__name__}" + (f" ({shown})" if shown else "")
+
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    start = f"head started from a linear probe (L2 {model.probe_l2:g})" if model.start_from_probe else "head started at random"
+    rows = {
+        "Encoder": described(model.encoder),
+        "Pooling": "first token" if model.pooling is None else described(model.pooling),
+        "Head": described(model.head),
+        "Loss": described(model.loss),
+        "Optimiser": described(model.optimizer),
+        "Schedule": described(model.schedule),
+        "Start": start,
+        "Trained weights": f"{trained:,}" + (" (embedding rows in use only)" if model.rows_in_use else ""),
+    }
+    return "\n".join(f"- {key}: {value}" for key, value in rows.items())
+
+
+def _figures(table: ScoresTable | None, draws: int) -> str:
+    if table is None or table.targets_NL is None:
+        return "Nothing was evaluated: the data had no validation split."
+    by = ["lang"] if any(lang is not None for lang in table.langs) else []
+    result = assess(table, "this model", by=by, draws=draws)
+    return "On the validation split, which also chose the checkpoint, so these lean to the bright side.\n\n" + to_markdown(
+        result, per_label=True
+    )
+
+
+def _limits(model: MultilabelClassifier, table: ScoresTable | None, facts: dict[str, Any]) -> str:
+    lines = [
+        "- Probabilities are not calibrated; a threshold of .5 is a convention, not a choice.",
+        "- Words, places and events that the training data do not hold are judged by likeness alone.",
+    ]
+    rare = _rare_labels(model.label_names, facts)
+    if rare:
+        lines.append(f"- Fewer than {_FEW:,} positive training messages: {', '.join(rare)}. Read their figures with care.")
+    if table is not None:
+        languages = sorted({str(lang) for lang in table.langs if lang is not None})
+        shown = ", ".join(languages[:30]) if languages else "not stated by the data"
+        lines.append(f"- Evaluated languages: {shown}. Nothing is known of others.")
+    return "\n".join(lines)
+
+
+def _rare_labels(names: Sequence[str], facts: dict[str, Any]) -> list[str]:
+    prior, total = facts.get("prior"), facts.get("messages", {}).get("train", 0)
+    if not prior:
+        return []
+    return [name for name, share in zip(names, prior, strict=True) if share is None or share * total < _FEW]
+
+
+def _loading(model: MultilabelClassifier) -> str:
+    prompt = model.encoder.prompt
+    native = type(model.head).__name__ == "NativeHead"
+    code = ["import tocsin", 'bundle = tocsin.load("bundle")', 'bundle.predict(["a message"]).probabilities  # (1, L)']
+    lines = ["```python", *code, "```"]
+    if native:
+        lines += [
+            "",
+            "Also without Tocsin; then clean the text first and ask for truncation:",
+            "",
+            "```python",
+            "from transformers import pipeline",
+            'pipeline("text-classification", model="bundle", top_k=None)("a message", truncation=True)',
+            "```",
+        ]
+    lines += ["", "The vectors: `SentenceTransformer(\"bundle\")`" + (f"; texts take the prompt `{prompt}`, which it adds." if prompt else ".")]
+    return "\n".join(lines)

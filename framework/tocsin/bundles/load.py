@@ -1,0 +1,147 @@
+"""Loading a bundle. Nothing in it is pickled, and nothing in it is imported: components come from the registry by name.
+
+Axes: N texts, L labels, D width.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from tocsin.bundles.canaries import check_canaries
+from tocsin.bundles.manifest import ComponentName, Manifest, read_manifest
+from tocsin.bundles.predictor import Predictor
+from tocsin.errors import BundleError, ConfigError, PluginError
+from tocsin.models.encoders import TransformerEncoder
+from tocsin.models.native_head import NativeHead
+from tocsin.scores.table import sigmoid
+
+__all__ = ["Bundle", "Finder", "Predictions", "load_bundle"]
+
+
+class Finder(Protocol):
+    """Whoever knows components by name: the registry of the plugin manager."""
+
+    def find(self, role: str, name: str) -> type[Any]:
+        """The class of that role and short name."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a bundle says of N texts, in their order.
+
+    Args:
+        logits: `(N, L)` float32, before the sigmoid.
+        raw_probabilities: `(N, L)` float64, before calibration.
+        probabilities: `(N, L)` float64, after calibration where the bundle has one.
+        decisions: `(N, L)` bool.
+    """
+
+    logits: np.ndarray
+    raw_probabilities: np.ndarray
+    probabilities: np.ndarray
+    decisions: np.ndarray
+
+
+class Bundle:
+    """A loaded bundle; `tocsin.load(folder)` gives one.
+
+    Args:
+        folder: Where it lies.
+        manifest: Its `tocsin.json`.
+        cleaner: Built.
+        predictor: Filled.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, cleaner: Any, predictor: Predictor) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.cleaner = cleaner
+        self.predictor = predictor
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """L names, in the order of the columns of every prediction."""
+        return tuple(self.manifest.labels)
+
+    def clean(self, text: str) -> str:
+        """What the training texts went through."""
+        return self.cleaner.clean(text)
+
+    def predict(self, texts: Sequence[str], advance: Callable[[int], None] = lambda done: None) -> Predictions:
+        """Clean, tokenise and score texts, in float32.
+
+        Args:
+            texts: As they come; an empty text is scored like any other.
+            advance: Called with the number of texts done since the last call.
+        """
+        logits = self.predictor.logits([self.clean(text) for text in texts], advance)
+        raw = sigmoid(logits)
+        return Predictions(logits, raw, raw, raw >= self.manifest.threshold)
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors `(N, D)` float32 of texts, cleaned first; not normalised to length one."""
+        return self.predictor.vectors([self.clean(text) for text in texts])
+
+
+def load_bundle(folder: str | Path, registry: Finder, device: str = "cpu") -> Bundle:
+    """Load a bundle and check its canaries.
+
+    Args:
+        folder: As `save_bundle` wrote it.
+        registry: Gives heads, poolings and cleaners by short name. The bundle carries no list of its own.
+        device: Where to compute.
+
+    Raises:
+        BundleError: Incomplete, altered, made for code of its own, or for a component that nobody here offers.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    inner = folder / manifest.encoder
+    _refuse_foreign_code(inner / "config.json")
+    for name in ("model.safetensors", "tokenizer.json"):
+        if not (inner / name).is_file():
+            raise BundleError(f"{inner} lacks {name}; the bundle is incomplete. Copy the whole folder.")
+    head = _component(registry, "head", manifest.head)
+    pooling = None if manifest.pooling is None else _component(registry, "pooling", manifest.pooling)
+    cleaner = _component(registry, "cleaner", manifest.cleaner)
+    encoder = TransformerEncoder(str(inner), prompt=manifest.prompt)
+    try:
+        encoder.load()
+        head.build(encoder.config, len(manifest.labels), encoder.pooler)
+        if isinstance(head, NativeHead):
+            head.load_native_state(load_file(inner / "model.safetensors"))
+        else:
+            head.load_state_dict(load_file(folder / "head.safetensors"))
+    except (ConfigError, SafetensorError, RuntimeError, KeyError, FileNotFoundError) as error:
+        raise BundleError(f"{folder}: the weights cannot be read or do not fit: {error}") from error
+    predictor = Predictor(encoder, head, pooling, len(manifest.labels), manifest.max_length, device)
+    check_canaries(manifest, predictor, cleaner, str(folder))
+    return Bundle(folder, manifest, cleaner, predictor)
+
+
+def _refuse_foreign_code(path: Path) -> None:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read: {error}.") from error
+    if "auto_map" in config:
+        raise BundleError(f"{path} names code of its own (auto_map); a Tocsin bundle never does, and it is not run.")
+
+
+def _component(registry: Finder, role: str, named: ComponentName) -> Any:
+    try:
+        made = registry.find(role, named.name)(**named.arguments)
+    except (PluginError, ConfigError) as error:
+        raise BundleError(f"The bundle needs the {role} {named.name}. {error}") from error
+    except TypeError as error:
+        raise BundleError(f"The bundle's {role} {named.name} was built with other arguments than this version takes: {error}") from error
+    if isinstance(made, torch.nn.Module):
+        made.eval()
+    return made

@@ -1,0 +1,134 @@
+"""`tocsin.json`: what a bundle holds, as plain data. It names components by their short names, never code to import."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tocsin.errors import BundleError
+from tocsin.labels.schemes import label_digest
+
+__all__ = ["FORMAT", "Canary", "ComponentName", "Manifest", "read_manifest", "write_manifest"]
+
+FORMAT = 1
+_NAME = "tocsin.json"
+
+
+@dataclass(frozen=True)
+class ComponentName:
+    """A component by short name, with its constructor's arguments as plain data."""
+
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A text whose tokens and probabilities were noted when the bundle was written, and are compared when it is loaded.
+
+    Args:
+        text: As a user would give it.
+        tokens: SHA-256 of its token ids.
+        probabilities: One a label, before calibration.
+    """
+
+    text: str
+    tokens: str
+    probabilities: list[float]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All of `tocsin.json`.
+
+    Args:
+        labels: Names in order.
+        cleaner: What is done to each text first.
+        prompt: Put before each text.
+        max_length: Tokens a text keeps at most, special tokens included.
+        encoder: Folder of the encoder inside the bundle: "." where transformers loads the whole, else "encoder".
+        head: The head.
+        pooling: The pooling, or None for heads that read tokens.
+        threshold: A label is decided "on" from this probability.
+        canaries: Checked at load.
+        written_by: Tocsin's version.
+        labels_digest: Of `labels`.
+        format: Of this file.
+    """
+
+    labels: list[str]
+    cleaner: ComponentName
+    prompt: str
+    max_length: int
+    encoder: str
+    head: ComponentName
+    pooling: ComponentName | None
+    threshold: float
+    canaries: list[Canary]
+    written_by: str
+    labels_digest: str
+    format: int = FORMAT
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `tocsin.json`; last of all files, so that a folder without it is known to be incomplete."""
+    text = json.dumps(asdict(manifest), indent=2, ensure_ascii=False)
+    (folder / _NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check `tocsin.json`.
+
+    Raises:
+        BundleError: Missing, not JSON, of another format, or with a value of the wrong kind.
+    """
+    path = folder / _NAME
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(
+            f"{folder} holds no {_NAME}, so it is no Tocsin bundle, or one whose writing was cut short. Wanted the folder `bundle` of a "
+            "run."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read as JSON: {error}.") from error
+    if not isinstance(plain, dict) or plain.get("format") != FORMAT:
+        found = plain.get("format") if isinstance(plain, dict) else type(plain).__name__
+        raise BundleError(f"{path} is of format {found!r}; this version of Tocsin reads format {FORMAT}.")
+    try:
+        manifest = _manifest(plain)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{path} is damaged: {type(error).__name__} {error}.") from error
+    if label_digest(manifest.labels) != manifest.labels_digest:
+        raise BundleError(f"{path}: the label names do not match their digest; they were changed or put in another order.")
+    return manifest
+
+
+def _manifest(plain: dict[str, Any]) -> Manifest:
+    def component(value: Any) -> ComponentName:
+        name, arguments = value["name"], value["arguments"]
+        if not isinstance(name, str) or not name.isidentifier() or not isinstance(arguments, dict):
+            # A dotted path would be an invitation to import something.
+            raise ValueError(f"{name!r} is no component's short name")
+        return ComponentName(name, arguments)
+
+    if plain["encoder"] not in (".", "encoder"):
+        raise ValueError(f"encoder folder {plain['encoder']!r}")
+    labels = plain["labels"]
+    if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
+        raise ValueError("labels are no list of names")
+    return Manifest(
+        labels=labels,
+        cleaner=component(plain["cleaner"]),
+        prompt=str(plain["prompt"]),
+        max_length=int(plain["max_length"]),
+        encoder=plain["encoder"],
+        head=component(plain["head"]),
+        pooling=None if plain["pooling"] is None else component(plain["pooling"]),
+        threshold=float(plain["threshold"]),
+        canaries=[Canary(str(c["text"]), str(c["tokens"]), [float(p) for p in c["probabilities"]]) for c in plain["canaries"]],
+        written_by=str(plain["written_by"]),
+        labels_digest=str(plain["labels_digest"]),
+    )

@@ -1,0 +1,105 @@
+"""Texts to logits and vectors with a loaded encoder, pooling and head. Axes: N texts, T tokens, D width, L labels."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tocsin.batches.passes import MessagePass, collate, cut_passes
+from tocsin.models.encoders import Encoder
+from tocsin.models.heads import FeatureHead, Head
+from tocsin.models.pooling import Pooling
+
+__all__ = ["Predictor"]
+
+
+class Predictor:
+    """Runs texts through the network in float32, sorted by length into passes; results come in the order of the texts.
+
+    Args:
+        encoder: Loaded.
+        head: Built and filled.
+        pooling: None for heads that read tokens.
+        labels: L.
+        max_length: Tokens a text keeps at most.
+        device: Where to compute, such as "cpu" or "cuda".
+        tokens_per_pass: Budget of a pass, padding included; changes results by rounding alone (about 1e-6).
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        head: Head,
+        pooling: Pooling | None,
+        labels: int,
+        max_length: int,
+        device: str = "cpu",
+        tokens_per_pass: int | None = None,
+    ) -> None:
+        self.encoder, self.head, self.pooling = encoder.to(device), head.to(device), pooling
+        self.labels, self.max_length, self.device = labels, max_length, device
+        self.tokens_per_pass = tokens_per_pass or (1024 if device == "cpu" else 16384)
+        self._backend: Any = None
+        for module in (encoder, head):
+            module.eval()
+
+    def token_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Token ids of cleaned texts, prompt and special tokens included, at most `max_length`."""
+        if self._backend is None:
+            from tokenizers import Tokenizer
+
+            self._backend = Tokenizer.from_str(self.encoder.tokenizer.backend_tokenizer.to_str())
+            self._backend.no_padding()
+            self._backend.enable_truncation(self.max_length)
+        encodings = self._backend.encode_batch([self.encoder.prompt + text for text in texts])
+        return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+
+    @staticmethod
+    def tokens_digest(ids: np.ndarray) -> str:
+        """SHA-256 of token ids, hexadecimal."""
+        return hashlib.sha256(ids.astype("<i4").tobytes()).hexdigest()
+
+    def logits(self, texts: Sequence[str], advance: Callable[[int], None] = lambda done: None) -> np.ndarray:
+        """Logits `(N, L)` float32 of cleaned texts."""
+
+        def run(part: MessagePass) -> Tensor:
+            hidden_BTD = self.encoder(part.input_ids_BT, part.mask_BT)
+            vector_BD = None if self.pooling is None else self.pooling(hidden_BTD, part.mask_BT)
+            return self.head(hidden_BTD, part.mask_BT, vector_BD)
+
+        return self._run(texts, run, self.labels, advance)
+
+    def vectors(self, texts: Sequence[str], advance: Callable[[int], None] = lambda done: None) -> np.ndarray:
+        """Vectors `(N, D)` float32: pooled, or for a head that reads the first token, that token's state."""
+
+        def run(part: MessagePass) -> Tensor:
+            hidden_BTD = self.encoder(part.input_ids_BT, part.mask_BT)
+            if self.pooling is not None:
+                return self.pooling(hidden_BTD, part.mask_BT)
+            if isinstance(self.head, FeatureHead):
+                return self.head.features(hidden_BTD, part.mask_BT, None)
+            return hidden_BTD[:, 0]
+
+        return self._run(texts, run, self.encoder.width, advance)
+
+    def _passes(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, MessagePass]]:
+        tokens = self.token_ids(texts)
+        pad = self.encoder.tokenizer.pad_token_id
+        lengths = np.array([len(ids) for ids in tokens], dtype=np.int64)
+        for chosen in cut_passes(lengths, self.tokens_per_pass):
+            nothing = np.full((len(chosen), 1), np.nan, dtype=np.float32)
+            part = collate([tokens[i] for i in chosen], nothing, chosen, 0 if pad is None else pad)
+            yield chosen, MessagePass(*(tensor.to(self.device) for tensor in part))
+
+    def _run(
+        self, texts: Sequence[str], network: Callable[[MessagePass], Tensor], width: int, advance: Callable[[int], None]
+    ) -> np.ndarray:
+        result = np.zeros((len(texts), width), dtype=np.float32)
+        with torch.inference_mode():
+            for chosen, part in self._passes(texts):
+                result[chosen] = network(part).float().cpu().numpy()
+                advance(len(chosen))
+        return result

@@ -1,0 +1,155 @@
+"""Writing a bundle: one folder that transformers, sentence-transformers and Tocsin load."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tocsin.bundles.canaries import make_canaries
+from tocsin.bundles.manifest import ComponentName, Manifest, write_manifest
+from tocsin.bundles.predictor import Predictor
+from tocsin.errors import BundleError
+from tocsin.models.classifier import MultilabelClassifier
+from tocsin.models.native_head import NativeHead
+from tocsin.models.pooling import ClsPooling, Pooling
+from tocsin.text.cleaners import Cleaner
+from tocsin.text.folders import whole_folder
+
+__all__ = ["save_bundle"]
+
+
+def save_bundle(
+    folder: str | Path, model: MultilabelClassifier, *, cleaner: Cleaner, max_length: int, card: str, version: str
+) -> Path:
+    """Write the bundle of a trained classifier; the folder appears when it is whole.
+
+    With `NativeHead` the folder is what `transformers.pipeline("text-classification")` loads. With any other head the
+    encoder lies in `encoder/`, so that nobody loads it as a classifier with random weights.
+
+    Args:
+        folder: Must not exist, or be empty.
+        model: Built; its weights are taken as they are, rows in use written back into the full embedding table.
+        cleaner: What the training texts went through.
+        max_length: Tokens a text keeps at most.
+        card: Markdown of the model card.
+        version: Tocsin's, noted in the bundle.
+
+    Raises:
+        BundleError: Something stands there already, or the head or cleaner cannot be named as plain data.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BundleError(f"{folder} exists and is not empty; a bundle is written to a new folder.")
+    if folder.exists():
+        folder.rmdir()
+    native = isinstance(model.head, NativeHead)
+    with whole_folder(folder) as part:
+        inner = part if native else part / "encoder"
+        inner.mkdir(exist_ok=True)
+        _save_encoder(inner, model, max_length, native)
+        if not native:
+            _save_tensors(part / "head.safetensors", dict(model.head.state_dict()))
+        _save_sentence_transformers(part, model.pooling or ClsPooling(), model, "" if native else "encoder", max_length)
+        predictor = Predictor(
+            copy.deepcopy(model.encoder).float(), copy.deepcopy(model.head).float(), model.pooling, len(model.label_names), max_length
+        )
+        (part / "README.md").write_text(card, encoding="utf-8")
+        write_manifest(
+            part,
+            Manifest(
+                labels=list(model.label_names),
+                cleaner=_named(cleaner),
+                prompt=model.encoder.prompt,
+                max_length=max_length,
+                encoder="." if native else "encoder",
+                head=_named(model.head),
+                pooling=None if model.pooling is None else _named(model.pooling),
+                threshold=0.5,
+                canaries=make_canaries(predictor, cleaner),
+                written_by=version,
+                labels_digest=model.labels.digest,
+            ),
+        )
+    return folder
+
+
+def _named(component: Any) -> ComponentName:
+    try:
+        json.dumps(component.arguments)
+    except TypeError as error:
+        raise BundleError(
+            f"{type(component).__name__} was built with arguments that are no plain data ({error}); a bundle could not build it again."
+        ) from error
+    return ComponentName(type(component).__name__, component.arguments)
+
+
+def _save_tensors(path: Path, state: dict[str, Tensor]) -> None:
+    # Contiguous copies: safetensors refuses tensors that share memory, as tied or sliced weights do.
+    tensors = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in state.items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def _save_encoder(folder: Path, model: MultilabelClassifier, max_length: int, native: bool) -> None:
+    config = copy.deepcopy(model.encoder.config)
+    state = {name: value.float() if value.is_floating_point() else value for name, value in model.encoder.pretrained_state().items()}
+    config.dtype = torch.float32
+    if native:
+        assert isinstance(model.head, NativeHead) and model.head.layout is not None
+        layout = model.head.layout
+        state = {f"{layout.encoder_prefix}{name}": value for name, value in state.items()} | model.head.native_state()
+        config.architectures = [layout.architecture]
+        config.problem_type = "multi_label_classification"
+        config.id2label = dict(enumerate(model.label_names))
+        config.label2id = {name: i for i, name in enumerate(model.label_names)}
+    else:
+        config.architectures = [type(model.encoder.model).__name__] if hasattr(model.encoder, "model") else None
+        if model.encoder.pooler is not None:
+            state |= {f"pooler.{name}": value for name, value in model.encoder.pooler.items()}
+    config.save_pretrained(folder)
+    _save_tensors(folder / "model.safetensors", state)
+    tokenizer = copy.deepcopy(model.tokenizer)
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    # So that `truncation=True` of a pipeline cuts where training did.
+    tokenizer.model_max_length = max_length
+    tokenizer.save_pretrained(folder)
+
+
+def _save_sentence_transformers(folder: Path, pooling: Pooling, model: MultilabelClassifier, inner: str, max_length: int) -> None:
+    mode = pooling.sentence_transformers_mode
+    if mode is None:
+        return
+
+    def write(path: Path, content: Any) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    modules = [("0", inner, "Transformer"), ("1", "1_Pooling", "Pooling")]
+    write(
+        folder / "modules.json",
+        [
+            {"idx": i, "name": name, "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for i, (name, path, kind) in enumerate(modules)
+        ],
+    )
+    write(
+        folder / "1_Pooling" / "config.json",
+        {
+            "word_embedding_dimension": model.encoder.width,
+            "pooling_mode_cls_token": mode == "cls",
+            "pooling_mode_mean_tokens": mode == "mean",
+            "pooling_mode_max_tokens": mode == "max",
+            "pooling_mode_mean_sqrt_len_tokens": False,
+            "include_prompt": True,
+        },
+    )
+    write(folder / inner / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
+    prompt = model.encoder.prompt
+    write(
+        folder / "config_sentence_transformers.json",
+        {"prompts": {"text": prompt} if prompt else {}, "default_prompt_name": "text" if prompt else None, "similarity_fn_name": "cosine"},
+    )

@@ -1,0 +1,160 @@
+"""`tocsin evaluate`: figures of scores files, with intervals, beside trivial baselines."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tocsin.scores.table import ScoresTable
+
+HELP = "print figures of scores files with 95% intervals, trivial baselines beside"
+
+__all__ = ["HELP", "main"]
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb with its own arguments (without "evaluate"); return the exit code.
+
+    Raises:
+        TocsinError: For files, columns or settings that do not fit; SystemExit(2) for a wrong command line.
+    """
+    options = _parser().parse_args(argv)
+
+    from tocsin.errors import ConfigError
+    from tocsin.scores.baselines import prevalence
+    from tocsin.scores.report import assess, render, to_dict, to_markdown
+    from tocsin.scores.table import ScoresTable
+
+    tables = [ScoresTable.read(path) for path in options.scores]
+    names = model_names(options.scores, tables, options.name)
+    prior = None
+    if options.prior is not None:
+        train = ScoresTable.read(options.prior)
+        for table in tables:
+            if table.labels != train.labels:
+                raise ConfigError(
+                    f"--prior {options.prior} has the labels {list(train.labels)}, not {list(table.labels)}."
+                )
+        prior = prevalence(train.known_targets("A prior"))
+    results = [
+        assess(
+            table,
+            name,
+            prior=prior,
+            thresholds=options.threshold,
+            by=options.by,
+            draws=options.draws,
+            seed=options.seed,
+            groups=options.groups,
+        )
+        for table, name in zip(tables, names, strict=True)
+    ]
+    if options.output is not None:
+        write_text(options.output / "metrics.json", json_text(to_dict(results)))
+        write_text(options.output / "report.md", to_markdown(results, per_label=True))
+    if options.json:
+        print(json_text(to_dict(results)), end="")
+    else:
+        console().print(render(results, per_label=options.labels))
+    return 0
+
+
+def model_names(
+    paths: Sequence[Path], tables: Sequence[ScoresTable], given: Sequence[str] | None
+) -> list[str]:
+    """Return a heading a table: the given names, else the run in each file's metadata, else the files' names.
+
+    Raises:
+        ConfigError: When the number of names is not that of the files, or a name stands twice.
+    """
+    from tocsin.errors import ConfigError
+
+    if given:
+        if len(given) != len(paths) or len(set(given)) != len(given):
+            raise ConfigError(
+                f"--name got {', '.join(given)}; a name of its own for each of the {len(paths)} scores files "
+                "is wanted."
+            )
+        return list(given)
+    for names in (
+        [table.metadata.get("run") or path.stem for table, path in zip(tables, paths, strict=True)],
+        [str(path) for path in paths],
+    ):
+        if len(set(names)) == len(names):
+            return names
+    raise ConfigError("The same scores file was given twice. Tell them apart with --name.")
+
+
+def console() -> Console:
+    """Return a console as wide as the terminal, or as whole tables where there is none (a pipe, a log)."""
+    import sys
+
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=140)
+
+
+def json_text(data: object) -> str:
+    """Return indented JSON with a last newline; undefined figures are null already."""
+    import json
+
+    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all, its folder made where needed; ConfigError when it cannot be."""
+    import os
+
+    from tocsin.errors import ConfigError
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ConfigError(f"--output: {path} cannot be written ({error.strerror or error}).") from error
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `evaluate` and `compare` share."""
+    parser.add_argument(
+        "--name", nargs="+", metavar="NAME", help="heading of each file (default: its run, or file name)"
+    )
+    parser.add_argument("--draws", type=int, default=1000, help="bootstrap draws (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=42, help="seed of the draws (default %(default)s)")
+    parser.add_argument(
+        "--groups", metavar="COLUMN", help="draw messages with one value of this column together"
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=0.5,
+        help="probability from which a label is on, for F1 (default %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tocsin evaluate", description=f"P{HELP[1:]}.".replace("%", "%%"))
+    parser.add_argument(
+        "--scores", nargs="+", type=Path, required=True, metavar="FILE", help="scores files (Parquet)"
+    )
+    add_common_arguments(parser)
+    parser.add_argument(
+        "--by", nargs="+", default=[], metavar="COLUMN", help="also cut by these columns: lang, genre ..."
+    )
+    parser.add_argument("--labels", action="store_true", help="print the figures of every label too")
+    parser.add_argument(
+        "--prior",
+        type=Path,
+        metavar="FILE",
+        help="scores file of the training split: its label shares make the prior baseline",
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="write metrics.json and report.md here")
+    return parser

@@ -1,0 +1,234 @@
+"""`tocsin fit`, `tocsin validate` and `tocsin test`: one YAML file, one run folder."""
+
+import re
+import shlex
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback
+
+from tocsin.bundles.callback import BundleWriter
+from tocsin.cli.evaluate import console as table_console
+from tocsin.cli.noise import without_noise
+from tocsin.cli.parser import Config
+from tocsin.errors import ConfigError
+from tocsin.plugins.manager import Registry, load_plugins
+from tocsin.training.checkpoints import BestCheckpoint
+from tocsin.training.curves import TensorBoardCurves
+from tocsin.training.loggers import CsvLogger, TensorBoardLogger
+from tocsin.training.progress import ProgressBar
+from tocsin.training.recorder import RunRecorder
+from tocsin.training.runs import Run, is_first_rank, open_run, start_run
+from tocsin.training.trainer import Trainer
+
+__all__ = ["fit", "test", "validate"]
+
+
+def fit(argv: Sequence[str]) -> int:
+    """Fine-tune as a YAML file says, write the run's folder, print its validation scores and what to do
+    next.
+    """
+    return _run("fit", argv)
+
+
+def validate(argv: Sequence[str]) -> int:
+    """Score the validation split with a checkpoint, in a run folder of its own."""
+    return _run("validate", argv)
+
+
+def test(argv: Sequence[str]) -> int:
+    """Score the test split with a checkpoint, in a run folder of its own."""
+    return _run("test", argv)
+
+
+def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> int:
+    registry = load_plugins() if registry is None else registry
+    call = Config(verb, argv, registry)
+    config_file = _config_file(call)
+    call.config.name = call.config.name or _name(config_file)
+    if verb != "fit":
+        call.config.ckpt_path = _checkpoint(
+            call.config.ckpt_path, config_file, call.config.runs, call.config.name
+        )
+    built = call.parser.instantiate_classes(call.config)
+    run = _open(verb, call.config)
+    error: BaseException | None = None
+    try:
+        registry.notify("tocsin_run_started", run=run)
+        with without_noise():
+            trainer = _trainer(verb, run, built.trainer, call.text(keep_checkpoint=verb != "fit"))
+            _execute(trainer, verb, built.model, built.data, call.config.ckpt_path)
+    except BaseException as stop:
+        error = stop
+        raise
+    finally:
+        registry.notify("tocsin_run_ended", run=run, error=error)
+        run.close()
+    if is_first_rank():
+        _report(verb, run, built.data)
+    return 0
+
+
+def _config_file(call: Config) -> Path | None:
+    """Return the first configuration file of the command line, the base of the others."""
+    given = [path for path in call.config.config or [] if path is not None]
+    return Path(str(given[0])).absolute() if given else None
+
+
+def _name(config_file: Path | None) -> str:
+    """Name a run after the folder that holds its configuration."""
+    if config_file is None:
+        return "unnamed"
+    # A folder's name may hold what a run's name may not, such as spaces.
+    return re.sub(r"[^\w.+-]+", "-", config_file.parent.name).strip("-.+") or "unnamed"
+
+
+def _checkpoint(given: str | None, config_file: Path | None, runs: str, name: str) -> str:
+    """Return the checkpoint to score: the given one, else the best of the run whose folder holds the
+    configuration.
+    """
+    if given is not None:
+        if not Path(given).is_file():
+            raise ConfigError(f"--ckpt_path: there is no file {given!r}.")
+        return given
+    # Resolved: latest-fit will be another folder tomorrow, and the path is kept in the run's config.
+    beside = None if config_file is None else config_file.resolve().parent / "checkpoints" / "best.ckpt"
+    if beside is not None and beside.is_file():
+        return str(beside)
+    latest = Path(runs, name, "latest-fit", "config.yaml")
+    hint = f" For the latest fit: --config {latest}" if latest.is_file() else ""
+    raise ConfigError(
+        "No checkpoint to score: give --ckpt_path FILE, or as --config the config.yaml of a fit's run, "
+        f"whose checkpoints/best.ckpt is taken.{hint}"
+    )
+
+
+def _open(verb: str, config: Any) -> Run:
+    """Start a run; resuming from a checkpoint in a run's folder goes on in that folder."""
+    if verb == "fit" and config.ckpt_path is not None:
+        folder = Path(config.ckpt_path).absolute().parent
+        if folder.name == "checkpoints" and (folder.parent / "provenance.json").is_file():
+            return open_run(folder.parent)
+    return start_run(config.name, verb, config.runs)
+
+
+def _trainer(verb: str, run: Run, options: Any, config_text: str) -> Trainer:
+    """Build the Trainer with the run's loggers and callbacks beside the user's own."""
+    settings = dict(options)
+    given = settings.get("callbacks") or []
+    callbacks: list[Callback] = list(given) if isinstance(given, list) else [given]
+    settings["callbacks"] = [*callbacks, *_callbacks(verb, run, settings, callbacks, config_text)]
+    settings["logger"] = _loggers(verb, run, settings.get("logger"))
+    settings["default_root_dir"] = settings.get("default_root_dir") or str(run.path)
+    try:
+        return Trainer(**settings)
+    except (MisconfigurationException, ValueError) as error:
+        raise ConfigError(f"trainer: {error}") from error
+
+
+def _callbacks(
+    verb: str, run: Run, settings: dict[str, Any], given: list[Callback], config_text: str
+) -> list[Callback]:
+    added: list[Callback] = [RunRecorder(run, config_text)]
+    if settings.get("enable_progress_bar") is not False and not _has(given, ProgressBar):
+        added.append(ProgressBar())
+    # Without loggers or checkpoints (fast_dev_run) there is nothing to draw into or to make a bundle of.
+    if verb != "fit" or settings.get("fast_dev_run"):
+        return added
+    if not _has(given, TensorBoardCurves):
+        added.append(TensorBoardCurves())
+    if settings.get("enable_checkpointing") is not False:
+        if not _has(given, BestCheckpoint):
+            added.append(BestCheckpoint(dirpath=str(run.checkpoints)))
+        scores = str(run.scores / "validation.parquet")
+        added.append(BundleWriter(str(run.path / "bundle"), name=run.name, scores=scores))
+    return added
+
+
+def _has(callbacks: list[Callback], kind: type[Callback]) -> bool:
+    return any(isinstance(callback, kind) for callback in callbacks)
+
+
+def _loggers(verb: str, run: Run, given: Any) -> Any:
+    """Return the run's loggers and the user's; `logger: false` means none at all."""
+    if given is False:
+        return False
+    users = [] if given is None or given is True else list(given) if isinstance(given, list) else [given]
+    own = [CsvLogger(str(run.path))]
+    return [TensorBoardLogger(str(run.path)), *own, *users] if verb == "fit" else [*own, *users]
+
+
+def _execute(trainer: Trainer, verb: str, model: Any, data: Any, checkpoint: str | None) -> None:
+    interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        if verb == "fit":
+            trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        else:
+            score = trainer.validate if verb == "validate" else trainer.test
+            score(model, datamodule=data, ckpt_path=checkpoint, weights_only=True, verbose=False)
+    except MisconfigurationException as error:
+        raise ConfigError(str(error)) from error
+    except SystemExit as stop:
+        # Lightning turns Ctrl+C into exit code 1; shells and schedulers want to know that it was an
+        # interrupt.
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stop
+        raise
+    finally:
+        if interrupt is not None:
+            signal.signal(signal.SIGINT, interrupt)
+
+
+def _report(verb: str, run: Run, data: Any) -> None:
+    """Print the run's scores with trivial baselines beside, where it lies, and the next commands."""
+    console = table_console()
+    console.print()
+    stage = "test" if verb == "test" else "validation"
+    path = run.scores / f"{stage}.parquet"
+    if path.is_file():
+        from tocsin.scores.report import assess, render
+        from tocsin.scores.table import ScoresTable
+
+        table = ScoresTable.read(path)
+        corpus = getattr(data, "corpus", None)
+        prior = corpus().prior() if callable(corpus) else None
+        by = ["lang"] if table.langs is not None and len({*table.langs.tolist()}) > 1 else []
+        console.print(render(assess(table, f"{run.name}, {stage}", prior=prior, by=by, draws=500)))
+    else:
+        console.print(f"No scores: this run had no {stage} messages.")
+    folder = _short(run.path)
+    console.print(f"\nRun: {folder}")
+    if verb == "fit":
+        console.print("Next:")
+        for line in _next_commands(
+            folder, (run.path / "bundle").is_dir(), (run.checkpoints / "best.ckpt").is_file()
+        ):
+            console.print(f"  {line}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _next_commands(folder: str, bundle: bool, best: bool) -> list[str]:
+    commands = [["tensorboard", "--logdir", folder]]
+    if best:
+        commands.append(["tocsin", "test", "--config", f"{folder}/config.yaml"])
+    if bundle:
+        commands.append(
+            [
+                "tocsin",
+                "predict",
+                "--bundle",
+                f"{folder}/bundle",
+                "--input",
+                "MESSAGES.csv",
+                "--output",
+                "LABELS.parquet",
+            ]
+        )
+    return [shlex.join(command) for command in commands]
+
+
+def _short(path: Path) -> str:
+    """Return a path as one would type it: relative when it lies below the working folder."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,186 @@
+"""`tocsin predict`: label a table of messages with a bundle, batch by batch, or a few texts on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tocsin.bundles.load import Bundle
+    from tocsin.errors import DataError
+
+HELP = "label a table of messages with a bundle"
+
+__all__ = ["HELP", "main"]
+
+_CHUNK = 4096  # messages that are sorted by length and scored together
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb with its own arguments (without "predict"); return the exit code.
+
+    Raises:
+        TocsinError: For a bundle, file or column that does not fit; SystemExit(2) for a wrong command line.
+    """
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if (options.text is None) == (options.input is None):
+        parser.error("give either --input TABLE with --output FILE, or --text with one or more texts")
+    if options.input is not None and options.output is None:
+        parser.error("--input wants --output FILE.parquet, where the predictions go")
+
+    import tocsin
+
+    bundle = tocsin.load(options.bundle)
+    if options.text is not None:
+        _show(bundle, options.text, options.top)
+        return 0
+    rows, without_text, bad = _predict_table(bundle, options)
+    print(f"{options.output}: {rows:,} messages, {len(bundle.labels)} labels.")
+    if without_text:
+        print(f"{without_text:,} messages have no text; their scores are null.", file=sys.stderr)
+    for error in bad[:20]:
+        print(f"left out: {error}", file=sys.stderr)
+    if len(bad) > 20:
+        print(f"left out: {len(bad) - 20:,} more rows", file=sys.stderr)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tocsin predict",
+        description="Label messages with a bundle. Writes Parquet: id, the kept columns, prob.<label> and decision.<label>.",
+    )
+    parser.add_argument("--bundle", required=True, metavar="DIR", help="a folder that `tocsin fit` wrote")
+    parser.add_argument("--input", metavar="TABLE", help="Parquet, CSV, TSV or JSONL file of messages")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="Parquet file to write")
+    parser.add_argument("--text", nargs="+", metavar="TEXT", help="texts to label and show, instead of a table")
+    parser.add_argument("--text-column", default="text", metavar="NAME", help="column that holds the message (text)")
+    parser.add_argument("--id-column", metavar="NAME", help="column that identifies it (id where there is one, else row numbers)")
+    parser.add_argument("--keep", nargs="*", default=[], metavar="NAME", help="further columns to copy into the output")
+    parser.add_argument("--on-error", choices=["raise", "skip"], default="raise", help="stop at an unreadable row, or name it and go on")
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="with --text: labels to show for each (5)")
+    return parser
+
+
+def _show(bundle: Bundle, texts: Sequence[str], top: int) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    predictions = bundle.predict(list(texts))
+    table = Table(box=box.SIMPLE_HEAD, title="Predictions (* on, at the bundle's threshold)", title_justify="left")
+    table.add_column("text", ratio=2)
+    table.add_column("labels, most probable first", ratio=3)
+    for text, probabilities, decisions in zip(texts, predictions.probabilities, predictions.decisions, strict=True):
+        order = (-probabilities).argsort()[:top]
+        shown = [f"{bundle.labels[i]} {probabilities[i]:.2f}{'*' if decisions[i] else ''}" for i in order]
+        table.add_row(text, ", ".join(shown))
+    Console().print(table)
+
+
+def _predict_table(bundle: Bundle, options: argparse.Namespace) -> tuple[int, int, list[DataError]]:
+    import pyarrow as pa
+
+    from tocsin.errors import DataError
+    from tocsin.text.progress import progress_bar
+    from tocsin.text.readers import reader_for
+
+    path = Path(options.input)
+    if not path.is_file():
+        raise DataError("there is no such file", file=path)
+    reader = reader_for(path)
+    known = reader.columns(path)
+    identifier = options.id_column or ("id" if "id" in known else None)
+    wanted = list(dict.fromkeys([options.text_column, *([identifier] if identifier else []), *options.keep]))
+    bad: list[DataError] = []
+    rows = without_text = 0
+    with progress_bar("predicting", reader.approximate_rows(path), unit="messages") as advance, _writer(options.output) as write:
+        batches = reader.batches(path, wanted, bad.append) if options.on_error == "skip" else reader.batches(path, wanted)
+        for batch in _rechunked(batches):
+            unreadable = {error.row for error in bad}
+            numbers = range(rows + 1, rows + batch.num_rows + 1)
+            good = [i for i, number in enumerate(numbers) if number not in unreadable]
+            table, empty = _predict_batch(bundle, batch, options, identifier, rows, path, good, advance)
+            write(pa.Table.from_batches([table]))
+            rows += batch.num_rows
+            without_text += empty
+    return rows - len(bad), without_text, bad
+
+
+def _rechunked(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        for start in range(0, batch.num_rows, _CHUNK):
+            yield batch.slice(start, _CHUNK)
+
+
+def _predict_batch(
+    bundle: Bundle,
+    batch: pa.RecordBatch,
+    options: argparse.Namespace,
+    identifier: str | None,
+    before: int,
+    path: Path,
+    good: list[int],
+    advance: Callable[[int], None],
+) -> tuple[pa.RecordBatch, int]:
+    import numpy as np
+    import pyarrow as pa
+
+    from tocsin.errors import DataError
+
+    texts = batch.column(options.text_column).take(pa.array(good, pa.int64())).to_pylist()
+    wrong = next((i for i, text in enumerate(texts) if text is not None and not isinstance(text, str)), None)
+    if wrong is not None:
+        raise DataError(
+            f"column {options.text_column!r} holds {type(texts[wrong]).__name__}, wanted text", file=path, row=before + good[wrong] + 1
+        )
+    present = np.array([text is not None for text in texts], dtype=bool)
+    predictions = bundle.predict([text for text in texts if text is not None], advance)
+    advance(int((~present).sum()))
+    ids = batch.column(identifier).take(pa.array(good, pa.int64())).cast(pa.string()) if identifier else None
+    columns: dict[str, pa.Array] = {"id": ids if ids is not None else pa.array([str(before + i + 1) for i in good], pa.string())}
+    for name in options.keep:
+        columns[name] = batch.column(name).take(pa.array(good, pa.int64()))
+
+    def spread(values_n: np.ndarray) -> pa.Array:
+        full = np.zeros(len(texts), dtype=values_n.dtype)
+        full[present] = values_n
+        return pa.array(full, mask=~present)
+
+    for i, label in enumerate(bundle.labels):
+        columns[f"prob.{label}"] = spread(predictions.probabilities[:, i])
+    for i, label in enumerate(bundle.labels):
+        columns[f"decision.{label}"] = spread(predictions.decisions[:, i])
+    return pa.record_batch(columns), int((~present).sum())
+
+
+@contextmanager
+def _writer(target: Path) -> Iterator[Callable[[pa.Table], None]]:
+    """Write tables to a Parquet file that appears under its name only when it is whole."""
+    import pyarrow.parquet as pq
+
+    from tocsin.errors import ConfigError
+    from tocsin.text.folders import whole_file
+
+    writer: pq.ParquetWriter | None = None
+    try:
+        with whole_file(target) as part:
+
+            def write(table: pa.Table) -> None:
+                nonlocal writer
+                if writer is None:
+                    writer = pq.ParquetWriter(part, table.schema, compression="zstd")
+                writer.write_table(table)
+
+            yield write
+            if writer is not None:
+                writer.close()
+    except PermissionError as error:
+        raise ConfigError(f"--output {target}: the folder cannot be written ({error.strerror}).") from error

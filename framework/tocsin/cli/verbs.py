@@ -1,0 +1,45 @@
+"""The table of verbs. Metadata only: nothing here imports a verb."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tocsin.plugins.discovery import COMMANDS, Declared, declared
+
+__all__ = ["CORE_VERBS", "Verb", "plugin_verbs"]
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb: where its function `(argv) -> exit code` stands, and its line in `tocsin --help`."""
+
+    function: str
+    help: str
+
+
+CORE_VERBS: dict[str, Verb] = {
+    "fit": Verb("tocsin.cli.fit:fit", "fine-tune a classifier as a YAML file says, and write its bundle"),
+    "validate": Verb("tocsin.cli.fit:validate", "score the validation split with a run's checkpoint"),
+    "test": Verb("tocsin.cli.fit:test", "score the test split with a run's checkpoint"),
+    "predict": Verb("tocsin.cli.predict:main", "label a table of messages with a bundle"),
+    "evaluate": Verb(
+        "tocsin.cli.evaluate:main", "report a scores table: metrics, intervals, trivial baselines"
+    ),
+    "compare": Verb("tocsin.cli.compare:main", "compare two scores tables, row by row"),
+    "components": Verb(
+        "tocsin.cli.components:main", "list what a YAML file may name; show a component's options"
+    ),
+    "fetch": Verb("tocsin.cli.fetch:main", "fetch a data set that a plugin offers"),
+    "plugins": Verb("tocsin.cli.plugins:main", "list installed plugins; --check loads each"),
+}
+
+
+def plugin_verbs() -> dict[str, Declared]:
+    """Return the verbs that plugins add, name -> entry point; our own verbs and earlier ones cannot be taken
+    over.
+    """
+    verbs: dict[str, Declared] = {}
+    for entry in declared(COMMANDS):
+        if entry.name not in CORE_VERBS:
+            verbs.setdefault(entry.name, entry)
+    return verbs

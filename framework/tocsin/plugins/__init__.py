@@ -1,0 +1,106 @@
+"""The door: everything a plugin may import from Tocsin, under one roof.
+
+    from tocsin.plugins import Head, hookimpl
+
+Each name is imported on first use, so importing this module costs nothing. A plugin is a module named by an
+entry point of the group ``tocsin.v1``; it offers classes through the hooks of ``tocsin.plugins.hookspecs``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pluggy import HookimplMarker
+
+if TYPE_CHECKING:
+    from tocsin.batches.corpus import Corpus as Corpus
+    from tocsin.errors import BundleError as BundleError
+    from tocsin.errors import CheckpointError as CheckpointError
+    from tocsin.errors import ConfigError as ConfigError
+    from tocsin.errors import DataError as DataError
+    from tocsin.errors import LabelError as LabelError
+    from tocsin.errors import PluginError as PluginError
+    from tocsin.errors import TocsinError as TocsinError
+    from tocsin.errors import TrainingError as TrainingError
+    from tocsin.errors import did_you_mean as did_you_mean
+    from tocsin.labels.schemes import LabelScheme as LabelScheme
+    from tocsin.models.encoders import Encoder as Encoder
+    from tocsin.models.encoders import TransformerEncoder as TransformerEncoder
+    from tocsin.models.heads import FeatureHead as FeatureHead
+    from tocsin.models.heads import Head as Head
+    from tocsin.models.losses import Loss as Loss
+    from tocsin.models.optimizers import Optimizer as Optimizer
+    from tocsin.models.pooling import Pooling as Pooling
+    from tocsin.models.schedules import Schedule as Schedule
+    from tocsin.plugins.corpus import read_corpus as read_corpus
+    from tocsin.scores.baselines import baselines as baselines
+    from tocsin.scores.metrics import Metrics as Metrics
+    from tocsin.scores.metrics import evaluate as evaluate
+    from tocsin.scores.roles import Calibrator as Calibrator
+    from tocsin.scores.roles import DecisionRule as DecisionRule
+    from tocsin.scores.roles import Ensembler as Ensembler
+    from tocsin.scores.table import ScoresTable as ScoresTable
+    from tocsin.text.cleaners import Cleaner as Cleaner
+    from tocsin.text.download import download_from_index as download_from_index
+    from tocsin.text.download import file_sha256 as file_sha256
+    from tocsin.text.folders import cache_folder as cache_folder
+    from tocsin.text.folders import whole_file as whole_file
+    from tocsin.text.folders import whole_folder as whole_folder
+    from tocsin.text.readers import Reader as Reader
+    from tocsin.text.splitters import Split as Split
+    from tocsin.text.splitters import Splitter as Splitter
+    from tocsin.training.provenance import describe_files as describe_files
+    from tocsin.training.provenance import ended as ended
+    from tocsin.training.provenance import started as started
+    from tocsin.training.runs import Run as Run
+    from tocsin.training.runs import start_run as start_run
+
+hookimpl = HookimplMarker("tocsin")
+
+_HOMES = {
+    "tocsin.text.readers": ["Reader"],
+    "tocsin.text.cleaners": ["Cleaner"],
+    "tocsin.text.splitters": ["Split", "Splitter"],
+    "tocsin.text.download": ["download_from_index", "file_sha256"],
+    "tocsin.text.folders": ["cache_folder", "whole_file", "whole_folder"],
+    "tocsin.labels.schemes": ["LabelScheme"],
+    "tocsin.batches.corpus": ["Corpus"],
+    "tocsin.models.encoders": ["Encoder", "TransformerEncoder"],
+    "tocsin.models.pooling": ["Pooling"],
+    "tocsin.models.heads": ["FeatureHead", "Head"],
+    "tocsin.models.losses": ["Loss"],
+    "tocsin.models.optimizers": ["Optimizer"],
+    "tocsin.models.schedules": ["Schedule"],
+    "tocsin.scores.roles": ["Calibrator", "DecisionRule", "Ensembler"],
+    "tocsin.scores.table": ["ScoresTable"],
+    "tocsin.scores.metrics": ["Metrics", "evaluate"],
+    "tocsin.scores.baselines": ["baselines"],
+    "tocsin.training.runs": ["Run", "start_run"],
+    "tocsin.training.provenance": ["describe_files", "ended", "started"],
+    "tocsin.plugins.corpus": ["read_corpus"],
+    "tocsin.errors": [
+        "BundleError",
+        "CheckpointError",
+        "ConfigError",
+        "DataError",
+        "LabelError",
+        "PluginError",
+        "TocsinError",
+        "TrainingError",
+        "did_you_mean",
+    ],
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = ["hookimpl", *sorted(_HOME_OF)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,56 @@
+"""The labelled corpus that a fit's YAML names, for tools that bring their own model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from lightning.pytorch import LightningDataModule
+
+from tocsin.batches.corpus import Corpus
+from tocsin.errors import ConfigError
+from tocsin.plugins import LabelScheme
+from tocsin.plugins.diagnosis import Diagnosis
+from tocsin.plugins.manager import Registry, load_plugins
+from tocsin.plugins.parsing import PARSER_MODE, PlainSpeaking, prepare
+from tocsin.plugins.strict_yaml import strict_dump, strict_load
+
+__all__ = ["read_corpus"]
+
+_ROLES = ("data", "label_scheme", "reader", "cleaner", "splitter")
+
+
+def read_corpus(
+    config: str | Path, overrides: Sequence[str] = (), *, registry: Registry | None = None
+) -> Corpus:
+    """Read, clean and split the messages that a fit's YAML names, exactly as the fit does.
+
+    Args:
+        config: The YAML file; only its `labels` and `data` are read.
+        overrides: Options as on the command line, for instance ["--data.text", "original"].
+        registry: The components on offer; None loads them.
+
+    Raises:
+        ConfigError: The file or an override cannot be honoured.
+        DataError: A message file or a row of it is faulty.
+        LabelError: A label is missing from the files, or has a value that means nothing.
+    """
+    registry = load_plugins(roles=_ROLES) if registry is None else registry
+    prepare(registry)
+    parser = PlainSpeaking(parser_mode=PARSER_MODE)
+    parser.diagnosis = Diagnosis(
+        ["--config", str(config), *overrides], registry, {"labels": "label_scheme", "data": "data"}
+    )
+    parser.add_argument("--config", action="config")
+    parser.add_subclass_arguments(LabelScheme, "labels")
+    parser.add_subclass_arguments(LightningDataModule, "data")
+    parser.link_arguments("labels", "data.init_args.labels")
+    try:
+        given = strict_load(Path(config).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError("\n".join(parser.diagnosis.faults()) or f"{config}: {error}") from error
+    if not isinstance(given, dict):
+        raise ConfigError("\n".join(parser.diagnosis.faults()))
+    sections = {key: given[key] for key in ("labels", "data") if key in given}
+    parsed = parser.parse_args(["--config", strict_dump(sections), *overrides])
+    corpus: Corpus = parser.instantiate_classes(parsed).data.corpus()
+    return corpus

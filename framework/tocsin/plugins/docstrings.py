@@ -1,0 +1,32 @@
+"""A component's docstring in parts: what it is, and what each option means."""
+
+from __future__ import annotations
+
+import inspect
+
+from docstring_parser import parse
+
+__all__ = ["argument_descriptions", "description", "short_description"]
+
+
+def argument_descriptions(component: type) -> dict[str, str]:
+    """Return an option's name -> its description on one line; what a base class says fills the gaps."""
+    found: dict[str, str] = {}
+    for base in component.__mro__:
+        for text in (vars(base).get("__doc__"), getattr(vars(base).get("__init__"), "__doc__", None)):
+            for parameter in parse(text or "").params:
+                found.setdefault(parameter.arg_name, " ".join((parameter.description or "").split()))
+    return found
+
+
+def description(component: type) -> str:
+    """Return a class's own docstring without its list of options."""
+    parsed = parse(inspect.cleandoc(vars(component).get("__doc__") or ""))
+    parts = [parsed.short_description or "", parsed.long_description or ""]
+    return "\n\n".join(part for part in parts if part)
+
+
+def short_description(component: type) -> str:
+    """Return the first sentence of a class's own docstring, on one line."""
+    parsed = parse(inspect.cleandoc(vars(component).get("__doc__") or ""))
+    return " ".join((parsed.short_description or "").split())

@@ -1,0 +1,69 @@
+"""What our parsers share: strict YAML, an allow-list for `class_path`, and errors in one sentence."""
+
+from typing import NoReturn
+
+import yaml
+from jsonargparse import ArgumentParser, set_dumper, set_loader, set_parsing_settings
+
+from tocsin.errors import ConfigError
+from tocsin.plugins.diagnosis import Diagnosis
+from tocsin.plugins.manager import Registry
+from tocsin.plugins.strict_yaml import strict_dump, strict_load
+
+__all__ = ["ALLOWED", "PARSER_MODE", "PlainSpeaking", "prepare"]
+
+PARSER_MODE = "tocsin"
+
+ALLOWED = [
+    "lightning.pytorch.callbacks",
+    "lightning.pytorch.loggers",
+    "lightning.pytorch.profilers",
+    "lightning.pytorch.strategies",
+    "tocsin.training.checkpoints.BestCheckpoint",
+    "tocsin.training.curves.TensorBoardCurves",
+    "tocsin.training.progress.ProgressBar",
+    "torch.optim",
+]
+"""What a YAML file may name besides components. Everything else is refused before it is imported."""
+
+
+def prepare(registry: Registry) -> None:
+    """Let a `class_path` name the registry's components and `ALLOWED`, nothing else, and read YAML strictly.
+
+    jsonargparse imports the module of a `class_path` before it looks at the class, so a config could run any
+    module's code. These settings are the process's: they hold for every jsonargparse parser used later.
+    """
+    components = [f"{part.__module__}.{part.__qualname__}" for part in registry.classes()]
+    set_loader(PARSER_MODE, strict_load, (yaml.YAMLError,))
+    set_dumper(PARSER_MODE, strict_dump)
+    set_parsing_settings(
+        import_path_denylist=["*"],
+        import_path_allowlist=[*ALLOWED, *components],
+        instantiate_subclass_spec_in_any=False,
+        config_read_mode_urls_enabled=False,
+        config_read_mode_fsspec_enabled=False,
+    )
+
+
+class PlainSpeaking(ArgumentParser):
+    """A parser whose mistakes raise ConfigError in words, instead of printing usage and the values it tried.
+
+    Attributes:
+        diagnosis: Finds what is wrong in the given arguments; None in the parsers of nested classes.
+    """
+
+    diagnosis: Diagnosis | None = None
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise ConfigError with the diagnosis of the arguments, or else the first lines of jsonargparse's
+        message.
+        """
+        if not self.exit_on_error:  # the parser of a nested class: the outer one says where it stands
+            super().error(message, ex)
+        faults = self.diagnosis.faults() if self.diagnosis else []
+        raise ConfigError("\n".join(faults) if faults else _shortened(message)) from ex
+
+
+def _shortened(message: str) -> str:
+    lines = [line.strip() for line in message.strip().splitlines() if line.strip()]
+    return " ".join(lines[:4])

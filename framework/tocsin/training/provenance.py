@@ -1,0 +1,131 @@
+"""What a run's figures came from: versions, machine, source state, data files, seeds and times."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tocsin.training.files import file_digest
+
+__all__ = ["describe_files", "ended", "started"]
+
+_DISTRIBUTIONS = ("tocsin", "torch", "lightning", "transformers", "numpy", "pyarrow", "scikit-learn")
+
+
+def started(name: str, verb: str) -> dict[str, Any]:
+    """Return the provenance of a run that begins now, as plain data."""
+    return {
+        "name": name,
+        "verb": verb,
+        "status": "running",
+        "started": _now(),
+        "ended": None,
+        "duration_seconds": None,
+        "error": None,
+        "command": shlex.join(sys.argv),
+        "working_folder": os.getcwd(),
+        "seed": _seed(),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "machine": _machine(),
+        "git": _git(Path.cwd()),
+        "data": None,
+    }
+
+
+def ended(record: Mapping[str, Any], error: BaseException | None) -> dict[str, Any]:
+    """Return `record` closed now: "completed", or "failed" with the error's first line."""
+    now = _now()
+    duration = (datetime.fromisoformat(now) - datetime.fromisoformat(record["started"])).total_seconds()
+    told = None
+    if error is not None:
+        lines = str(error).strip().splitlines()
+        told = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    status = "completed" if error is None else "failed"
+    return {**record, "status": status, "ended": now, "duration_seconds": duration, "error": told}
+
+
+def describe_files(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
+    """Return path, size in bytes and SHA-256 of each file, in the order given."""
+    return [
+        {"path": str(path), "bytes": Path(path).stat().st_size, "sha256": file_digest(Path(path))}
+        for path in paths
+    ]
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")
+
+
+def _seed() -> int | None:
+    given = os.environ.get("PL_GLOBAL_SEED", "")  # where lightning's seed_everything leaves it
+    return int(given) if given.isdigit() else None
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for distribution in _DISTRIBUTIONS:
+        try:
+            found[distribution] = version(distribution)
+        except PackageNotFoundError:
+            found[distribution] = None
+    return found
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "logical_cores": os.cpu_count(),
+        "torch_threads": _torch("get_num_threads"),
+        "gpus": _gpus(),
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
+def _torch(function: str) -> Any:
+    # a run without torch (a classical baseline) does not import it for its record
+    torch = sys.modules.get("torch")
+    return None if torch is None else getattr(torch, function)()
+
+
+def _gpus() -> list[str]:
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return []
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
+def _git(folder: Path) -> dict[str, Any] | None:
+    """Return the working folder's commit and whether tracked files differ from it; None outside git."""
+    commit = _git_answer(folder, "rev-parse", "HEAD")
+    if not commit:
+        return None
+    changes = _git_answer(folder, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+
+
+def _git_answer(folder: Path, *arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None

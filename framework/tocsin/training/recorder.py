@@ -1,0 +1,200 @@
+"""The callback that keeps a run's folder true: config, provenance, data audit and scores tables."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+from tocsin.training import provenance
+from tocsin.training.files import write_text_atomically
+from tocsin.training.runs import Run
+
+__all__ = ["RunRecorder"]
+
+
+class RunRecorder(Callback):
+    """Writes into the run's folder, on the first rank only.
+
+    - `config.yaml`: once; a resumed run with another config adds `config-2.yaml` and so on.
+    - `provenance.json`: at the start and, with status and duration, at the end or after an error. A killed
+      run keeps the status "running". A resumed run keeps the earlier records under "earlier".
+    - `audit.json`: the data audit, when the data module has one.
+    - `scores/STAGE.parquet`: the module's scores table. In a fit the validation scores are those of the best
+      epoch, by the checkpoint's metric: the rows that belong to `best.ckpt`.
+
+    A folder that has become read-only costs a warning and never the fit.
+
+    Args:
+        run: The run's folder.
+        config: The complete configuration as YAML; None when there is none (a fit from Python).
+        monitor: Logged metric that decides which validation scores are kept when no checkpoint callback
+            decides.
+        mode: "max" or "min", for `monitor`.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        config: str | None = None,
+        monitor: str = "validation/macro_roc_auc",
+        mode: str = "max",
+    ) -> None:
+        self.run = run
+        self.config = config
+        self.monitor = monitor
+        self.mode = mode
+        self._record: dict[str, Any] | None = None
+        self._best: float | None = None
+        self._audited = False
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Write the configuration and open the record."""
+        if not trainer.is_global_zero:
+            return
+        if self.config is not None:
+            self._guarded("config.yaml", self._write_config)
+        earlier = self._earlier()
+        self._record = provenance.started(self.run.name, self.run.verb)
+        self._record["trainer"] = {
+            "precision": str(trainer.precision),
+            "accelerator": type(trainer.accelerator).__name__,
+            "strategy": type(trainer.strategy).__name__,
+            "world_size": trainer.world_size,
+        }
+        if earlier:
+            self._record["earlier"] = earlier
+        self._describe_data(trainer)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Record what the data module can tell by now."""
+        self._describe_data(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Record what the data module can tell by now."""
+        self._describe_data(trainer)
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Record what the data module can tell by now."""
+        self._describe_data(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the validation scores; in a fit only when the best epoch changed."""
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        if trainer.state.fn != "fit" or self._improved(trainer):
+            self._write_scores(pl_module, "validation")
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the test scores."""
+        if trainer.is_global_zero:
+            self._write_scores(pl_module, "test")
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Close the record as completed."""
+        self._close(trainer, None)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Close the record as failed."""
+        self._close(trainer, exception)
+
+    def _close(self, trainer: pl.Trainer, error: BaseException | None) -> None:
+        if self._record is not None and trainer.is_global_zero:
+            self._record = provenance.ended(self._record, error)
+            self._guarded("provenance.json", self._write_record)
+            self._record = None
+
+    def _describe_data(self, trainer: pl.Trainer) -> None:
+        """Record the data facts as soon as the data module can tell them; its setup may come late."""
+        if self._record is None:
+            return
+        data = getattr(trainer, "datamodule", None)
+        facts = getattr(data, "provenance", None)
+        if callable(facts) and self._record["data"] is None:
+            told = facts()
+            self._record["data"] = None if told is None else _with_digests(told)
+        self._guarded("provenance.json", self._write_record)
+        audit = None if self._audited else getattr(data, "audit", None)
+        if audit is not None:
+            self._guarded("audit.json", lambda: _write_json(self.run.path / "audit.json", audit.to_dict()))
+            self._audited = True
+
+    def _improved(self, trainer: pl.Trainer) -> bool:
+        """Decide as the checkpoint callback will in a moment (it runs after all others)."""
+        monitor, mode, best = self.monitor, self.mode, self._best
+        checkpoint = trainer.checkpoint_callback
+        if isinstance(checkpoint, ModelCheckpoint) and checkpoint.monitor is not None:
+            monitor, mode = checkpoint.monitor, checkpoint.mode
+            score = checkpoint.best_model_score
+            best = None if score is None else float(score)
+        current = trainer.callback_metrics.get(monitor)
+        if current is None:
+            return True  # nothing to compare: the newest scores stand
+        value = float(current)
+        if math.isnan(value):
+            value = -math.inf if mode == "max" else math.inf
+        better = best is None or (value > best if mode == "max" else value < best)
+        if better:
+            self._best = value
+        return better
+
+    def _write_scores(self, pl_module: pl.LightningModule, stage: str) -> None:
+        tables = getattr(pl_module, "scores", None)
+        table = tables.get(stage) if isinstance(tables, Mapping) else None
+        if table is None:
+            return
+        if "run" not in table.metadata:
+            table = replace(table, metadata={**table.metadata, "run": self.run.title})
+        path = self.run.scores / f"{stage}.parquet"
+
+        def write() -> None:
+            path.parent.mkdir(exist_ok=True)
+            table.write(path)
+
+        self._guarded(f"scores/{stage}.parquet", write)
+
+    def _write_config(self) -> None:
+        text = self.config or ""
+        path, number = self.run.path / "config.yaml", 1
+        while path.exists() and path.read_text(encoding="utf-8") != text:
+            number += 1
+            path = self.run.path / f"config-{number}.yaml"
+        write_text_atomically(path, text)
+
+    def _write_record(self) -> None:
+        _write_json(self.run.path / "provenance.json", self._record)
+
+    def _earlier(self) -> list[dict[str, Any]]:
+        try:
+            record = json.loads((self.run.path / "provenance.json").read_text(encoding="utf-8"))
+            earlier = record.pop("earlier", [])
+            return [*earlier, record]
+        except (OSError, ValueError, AttributeError):
+            return []
+
+    def _guarded(self, what: str, write: Any) -> None:
+        try:
+            write()
+        except OSError as error:
+            warnings.warn(f"{what} of the run {self.run.path} could not be written: {error}", stacklevel=2)
+
+
+def _with_digests(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace bare paths under "files" by path, size and SHA-256; everything else stays as told."""
+    files = facts.get("files")
+    if isinstance(files, list) and all(isinstance(file, str | Path) for file in files):
+        return {**facts, "files": provenance.describe_files(files)}
+    return dict(facts)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    write_text_atomically(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")

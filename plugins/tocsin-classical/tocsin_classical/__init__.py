@@ -1,0 +1,1 @@
+"""Classical baselines for Tocsin: what a fine-tuned encoder has to beat."""

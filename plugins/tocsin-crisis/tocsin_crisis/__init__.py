@@ -1,0 +1,1 @@
+"""Crisis messages for Tocsin: data sets that `tocsin fetch` brings."""

@@ -1,0 +1,198 @@
+"""A bundle gives the same numbers by every door, and refuses what is incomplete, altered or foreign."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from builders import LABELS, quiet_trainer, tiny_classifier, tiny_data, tiny_encoder
+
+from tocsin.bundles.load import load_bundle
+from tocsin.bundles.save import save_bundle
+from tocsin.errors import BundleError, ConfigError
+from tocsin.models.heads import LinearHead
+from tocsin.models.native_head import NativeHead
+from tocsin.models.pooling import ClsPooling, MeanPooling
+from tocsin.scores.table import sigmoid
+from tocsin.text.cleaners import NoCleaner, TweetCleaner
+
+TEXTS = ["water near the bridge", "agua", "RT @who fire &amp; rain http://x.y now", "food " * 60, ""]
+
+
+class Registry:
+    """Finds what these tests use, as the plugin manager would."""
+
+    known = {c.__name__: c for c in (LinearHead, NativeHead, MeanPooling, ClsPooling, NoCleaner, TweetCleaner)}
+
+    def find(self, role: str, name: str) -> type[Any]:
+        if name not in self.known:
+            raise ConfigError(f"no {role} is called {name!r}")
+        return self.known[name]
+
+
+@pytest.fixture(params=["bert", "bert-pooler", "roberta", "xlm-roberta", "distilbert"])
+def trained_native(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    kind, _, pooler = request.param.partition("-p")
+    tiny_encoder(tmp_path / "encoder", kind, pooler=bool(pooler))
+    return _trained(tmp_path, "native")
+
+
+def _trained(folder: Path, head: str, **options: Any) -> Any:
+    model = tiny_classifier(folder / "encoder", head, **options)
+    data = tiny_data(folder / "m.parquet", cleaner=TweetCleaner())
+    quiet_trainer(folder, max_epochs=1).fit(model, datamodule=data)
+    return model
+
+
+def _save(model: Any, folder: Path, cleaner: Any = None) -> Path:
+    return save_bundle(folder, model, cleaner=cleaner or TweetCleaner(), max_length=32, card="# card", version="0")
+
+
+def _logits(model: Any, texts: list[str]) -> np.ndarray:
+    rows = []
+    model.eval()
+    for text in texts:
+        ids = model.tokenizer(model.prompt + TweetCleaner().clean(text), truncation=True, max_length=32, return_tensors="pt")
+        with torch.no_grad():
+            rows.append(model(ids["input_ids"], ids["attention_mask"])[0].numpy())
+    return np.array(rows)
+
+
+def test_native_bundle_agrees_with_model_and_with_transformers_pipeline(trained_native: Any, tmp_path: Path) -> None:
+    folder = _save(trained_native, tmp_path / "bundle")
+    bundle = load_bundle(folder, Registry())
+    wanted = sigmoid(_logits(trained_native, TEXTS))
+    np.testing.assert_allclose(bundle.predict(TEXTS).raw_probabilities, wanted, atol=1e-5)
+
+    from transformers import pipeline
+
+    pipe = pipeline("text-classification", model=str(folder), top_k=None, device="cpu")
+    for text, row in zip(TEXTS, wanted, strict=True):
+        given = {one["label"]: one["score"] for one in pipe([bundle.clean(text)], truncation=True)[0]}
+        np.testing.assert_allclose([given[name] for name in LABELS], row, atol=1e-5)
+
+
+@pytest.mark.parametrize("prompt", ["", "help: "])
+def test_linear_bundle_agrees_with_model_and_hides_its_encoder(tmp_path: Path, prompt: str) -> None:
+    model = _trained(tmp_path, "linear", encoder={"prompt": prompt})
+    folder = _save(model, tmp_path / "bundle")
+    bundle = load_bundle(folder, Registry())
+    np.testing.assert_allclose(bundle.predict(TEXTS).logits, _logits(model, TEXTS), atol=1e-5)
+    # At its root nothing stands that transformers would load as a classifier with random weights.
+    assert not (folder / "config.json").exists()
+    assert (folder / "encoder" / "model.safetensors").is_file()
+
+
+def test_sentence_transformers_gives_the_same_vectors(tmp_path: Path) -> None:
+    sentence_transformers = pytest.importorskip("sentence_transformers", reason="the extra `bench` brings sentence-transformers")
+    for head in ("linear", "native"):
+        options = {"encoder": {"prompt": "help: "}} if head == "linear" else {}
+        model = _trained(tmp_path / head, head, **options)
+        folder = _save(model, tmp_path / head / "bundle", NoCleaner())
+        peer = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
+        np.testing.assert_allclose(load_bundle(folder, Registry()).encode(TEXTS[:4]), peer.encode(TEXTS[:4]), atol=1e-5)
+
+
+def test_predictions_do_not_depend_on_order_or_passes(tmp_path: Path) -> None:
+    bundle = load_bundle(_save(_trained(tmp_path, "linear"), tmp_path / "bundle"), Registry())
+    whole = bundle.predict(TEXTS).logits
+    bundle.predictor.tokens_per_pass = 1
+    np.testing.assert_allclose(bundle.predict(TEXTS[::-1]).logits[::-1], whole, atol=1e-5)
+
+
+def test_rows_in_use_are_written_back_and_others_are_bit_equal(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    model = _trained(tmp_path, "linear")
+    before = load_file(tmp_path / "encoder" / "model.safetensors")["embeddings.word_embeddings.weight"]
+    after = load_file(_save(model, tmp_path / "bundle") / "encoder" / "model.safetensors")["embeddings.word_embeddings.weight"]
+    used = model.encoder.model.get_input_embeddings().piece_ids
+    unused = torch.ones(len(before), dtype=torch.bool)
+    unused[used] = False
+    assert unused.any()
+    assert torch.equal(before[unused], after[unused])
+    assert not torch.equal(before[used], after[used])
+
+
+def test_an_encoder_of_a_bundle_can_be_trained_again(tmp_path: Path) -> None:
+    for head in ("linear", "native"):
+        folder = _save(_trained(tmp_path / head, head), tmp_path / head / "bundle")
+        again = tiny_classifier(folder / "encoder" if head == "linear" else folder, "linear")
+        again.build()
+
+
+class TestRefusals:
+    """Each names the folder and what is wrong."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        return _save(_trained(tmp_path, "linear"), tmp_path / "bundle")
+
+    @staticmethod
+    def _edit(folder: Path, **changes: Any) -> None:
+        path = folder / "tocsin.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    def test_no_manifest(self, folder: Path) -> None:
+        (folder / "tocsin.json").unlink()
+        with pytest.raises(BundleError, match=r"no tocsin\.json"):
+            load_bundle(folder, Registry())
+
+    def test_other_format(self, folder: Path) -> None:
+        self._edit(folder, format=99)
+        with pytest.raises(BundleError, match="format 99"):
+            load_bundle(folder, Registry())
+
+    def test_missing_weights(self, folder: Path) -> None:
+        (folder / "encoder" / "model.safetensors").unlink()
+        with pytest.raises(BundleError, match="incomplete"):
+            load_bundle(folder, Registry())
+
+    def test_labels_in_another_order(self, folder: Path) -> None:
+        self._edit(folder, labels=list(LABELS[::-1]))
+        with pytest.raises(BundleError, match="order"):
+            load_bundle(folder, Registry())
+
+    def test_head_that_nobody_offers(self, folder: Path) -> None:
+        self._edit(folder, head={"name": "FancyHead", "arguments": {}})
+        with pytest.raises(BundleError, match="FancyHead"):
+            load_bundle(folder, Registry())
+
+    def test_dotted_path_is_no_component(self, folder: Path) -> None:
+        self._edit(folder, head={"name": "os.system", "arguments": {}})
+        with pytest.raises(BundleError, match="short name"):
+            load_bundle(folder, Registry())
+
+    def test_foreign_code(self, folder: Path) -> None:
+        path = folder / "encoder" / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": {"AutoModel": "evil.Model"}}))
+        with pytest.raises(BundleError, match="auto_map"):
+            load_bundle(folder, Registry())
+
+    def test_changed_weights_are_caught_by_the_canaries(self, folder: Path) -> None:
+        from safetensors.torch import load_file, save_file
+
+        state = load_file(folder / "head.safetensors")
+        state["linear.weight"] += 0.5
+        save_file(state, folder / "head.safetensors")
+        with pytest.raises(BundleError, match="canary texts are off"):
+            load_bundle(folder, Registry())
+
+    def test_changed_tokenizer_is_caught_by_the_canaries(self, folder: Path) -> None:
+        path = folder / "encoder" / "tokenizer.json"
+        specification = json.loads(path.read_text())
+        specification["normalizer"] = {"type": "Lowercase"}
+        path.write_text(json.dumps(specification))
+        with pytest.raises(BundleError, match="tokenizer"):
+            load_bundle(folder, Registry())
+
+    def test_folder_in_the_way(self, folder: Path, tmp_path: Path) -> None:
+        with pytest.raises(BundleError, match="not empty"):
+            _save(tiny_classifier(tmp_path / "encoder"), folder)
+
+
+def test_native_head_refuses_a_prompt(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="adds no prompt"):
+        tiny_classifier(tmp_path / "encoder", "native", encoder={"prompt": "query: "})

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.plugins.distributions import Install, installer
+
+
+@pytest.fixture(autouse=True)
+def unchanged_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Undo what a verb does to its whole process: jsonargparse's settings, seeds in the environment."""
+    from jsonargparse import _common
+
+    monkeypatch.setattr(_common, "parsing_settings", dict(_common.parsing_settings))
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "TOCSIN_RUN_FOLDER"):
+        monkeypatch.setenv(name, "0")
+        monkeypatch.delenv(name)
+    yield
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Install a pretended distribution; the working copy's own plugins do not count."""
+    from tocsin.plugins import discovery
+
+    ours = tmp_path / "site"
+    everything = discovery.distributions
+    monkeypatch.setattr(discovery, "distributions", lambda: everything(path=[str(ours)]))
+    return installer(ours, monkeypatch)

@@ -1,0 +1,177 @@
+"""Configurations: short names, overrides, round trips, refusals in one sentence, and nothing executed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.configs import CONFIG, write_config
+from tests.plugins.distributions import Install
+from tocsin.cli.parser import Config
+from tocsin.errors import ConfigError
+from tocsin.plugins.discovery import GROUP
+from tocsin.plugins.manager import Registry, load_plugins
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return load_plugins({"TOCSIN_PLUGINS": "off"})
+
+
+@pytest.fixture
+def parse(registry: Registry, tmp_path: Path):
+    def parse_text(text: str = CONFIG, *arguments: str, verb: str = "fit") -> Config:
+        return Config(verb, ["--config", str(write_config(tmp_path, text)), *arguments], registry)
+
+    return parse_text
+
+
+def refusal(parse, old: str = "", new: str = "", *arguments: str) -> str:
+    assert old in CONFIG
+    with pytest.raises(ConfigError) as caught:
+        parse(CONFIG.replace(old, new, 1) if old else CONFIG, *arguments)
+    return str(caught.value)
+
+
+def test_short_names_defaults_and_links(parse) -> None:
+    config = parse().config
+    assert config.model.class_path == "tocsin.models.classifier.MultilabelClassifier"
+    assert config.model.init_args.head.class_path == "tocsin.models.heads.LinearHead"
+    assert config.model.init_args.labels == config.data.init_args.labels == config.labels
+    assert config.model.init_args.gradient_clip == 1.0
+    assert config.trainer.callbacks[0].class_path == "lightning.pytorch.callbacks.EarlyStopping"
+
+
+@pytest.mark.parametrize("verb", ["fit", "validate", "test"])
+def test_parse_dump_parse_is_the_identity(parse, verb: str) -> None:
+    first = parse(CONFIG.replace("[water, food, fire]", '["no", "1e3", "007", "0o17", "on"]'), verb=verb)
+    assert first.config.labels.init_args.names == ["no", "1e3", "007", "0o17", "on"]
+    second = parse(first.text(), verb=verb)
+    assert second.text() == first.text()
+    known = {key: value for key, value in first.config.as_dict().items() if key != "config"}
+    assert {key: value for key, value in second.config.as_dict().items() if key != "config"} == known
+
+
+def test_the_dump_holds_every_default_and_no_link_target(parse) -> None:
+    text = parse(CONFIG, "--ckpt_path", "some.ckpt").text()
+    assert "weight_decay: 0.1" in text
+    assert "tokens_per_pass: null" in text
+    assert text.count("names:") == 1
+    assert "ckpt_path" not in text
+    assert "config:" not in text
+
+
+def test_overrides_in_both_spellings(parse) -> None:
+    config = parse(
+        CONFIG,
+        "--data.text",
+        "original",
+        "--data.init_args.max_length=8",
+        "--model.head",
+        "NativeHead",
+        "--model.optimizer.lr",
+        "1e-3",
+        "--trainer.max_epochs=3",
+        "--name",
+        "other",
+    ).config
+    assert (config.data.init_args.text, config.data.init_args.max_length) == ("original", 8)
+    assert config.model.init_args.head.class_path == "tocsin.models.native_head.NativeHead"
+    assert (config.model.init_args.optimizer.init_args.lr, config.trainer.max_epochs, config.name) == (1e-3, 3, "other")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "arguments", "wanted"),
+    [
+        ("LinearHead", "LinerHead", [], ["model.init_args.head: No head is called 'LinerHead'.", "mean 'LinearHead'?"]),
+        ("", "", ["--model.head", "LinerHead"], ["model.init_args.head: No head", "Known heads: LinearHead, NativeHead"]),
+        ("MeanPooling", "BinaryCrossEntropy", [], ["pooling: No pooling is called 'BinaryCrossEntropy'", "MeanPooling"]),
+        ("MultilabelClassifier", "Classifier", [], ["model: No model is called 'Classifier'", "MultilabelClassifier"]),
+        ("class_path: Columns", "class_path: Colums", [], ["labels: No label scheme", "Did you mean 'Columns'?"]),
+        ("EarlyStopping", "EarlyStoping", [], ["trainer.callbacks[0]: No callback", "Did you mean 'EarlyStopping'?"]),
+        ("{name: encoder}", "{}", [], ["model.init_args.encoder.init_args.name is missing", "TransformerEncoder wants it"]),
+        ("{name: encoder}", "{name: e, dtype: f32}", [], ["dtype is 'f32'; wanted: one of float32, bfloat16"]),
+        ("{name: encoder}", "{name: e, keep_pieces: all}", [], ["keep_pieces is 'all'; wanted: a whole number or null"]),
+        ("lr: 5.0e-3", "lr: high", [], ["model.init_args.optimizer.init_args.lr is 'high'; wanted: a number."]),
+        ("lr: 5.0e-3", "rate: 1", [], ["optimizer.init_args.rate: AdamW has no option 'rate'", "Its options: lr"]),
+        ("    train: messages.parquet\n", "", [], ["data.init_args.train is missing", "text or a list of text"]),
+        ("    lang: lang", "    labels: x", [], ["data.init_args.labels is filled from the top-level key 'labels'"]),
+        ("    lang: lang", "    train: other", [], ["line 7: the key 'train' stands twice, first in line 6"]),
+        ("  init_args:\n    train", "  train", [], ["line "]),
+        ("labels: {", "labls: {", [], ["labels is missing", "There is no key 'labls'. Did you mean 'labels'?"]),
+        ("max_epochs: 1", "max_epoch: 1", [], ["trainer.max_epoch: the Trainer has no option", "mean 'max_epochs'?"]),
+        ("max_epochs: 1", "max_epochs: no", [], ["trainer.max_epochs is 'no'; wanted: a whole number or null"]),
+        ("max_epochs: 1", "gradient_clip_val: 1.0", [], ["trainer.gradient_clip_val is 1.0", "model.init_args.gradient_clip"]),
+        ("max_epochs: 1", "accumulate_grad_batches: 4", [], ["accumulate_grad_batches is 4", "data.init_args.batch_size"]),
+        ("", "", ["--data.txt", "original"], ["data.init_args.txt: LabelledMessages has no option", "mean 'text'?"]),
+        ("", "", ["--nothing", "1"], ["There is no key 'nothing'"]),
+        ("", "", ["stray"], ["unrecognized arguments: stray"]),
+        ("model:\n  class_path: MultilabelClassifier", "model: 3\nx:\n  a: b", [], ["model is 3; the name of a model"]),
+        ("seed_everything: 7", "seed_everything: x", [], ["seed_everything is 'x'"]),
+        ("seed_everything: 7", "- a\n- b", [], ["line "]),
+    ],
+)
+def test_a_refusal_says_where_what_was_given_and_what_is_wanted(
+    parse, old: str, new: str, arguments: list[str], wanted: list[str]
+) -> None:
+    message = refusal(parse, old, new, *arguments)
+    assert all(part in message for part in wanted), message
+    assert "Namespace(" not in message
+
+
+def test_missing_files_and_sections(registry: Registry, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="There is no configuration file"):
+        Config("fit", ["--config", str(tmp_path / "nothing.yaml")], registry)
+    with pytest.raises(ConfigError, match="labels is missing"):
+        Config("fit", [], registry)
+
+
+def test_what_is_off_stands_below_an_unknown_component(install: Install, tmp_path: Path) -> None:
+    install("heads", entry_points={GROUP: {"h": "parser_broken"}}, modules={"parser_broken": "import nope_nope"})
+    path = write_config(tmp_path, CONFIG.replace("LinearHead", "StrangeHead"))
+    with pytest.raises(ConfigError, match=r"Plugins that are off:\n  h \(heads 1.0\): ModuleNotFoundError"):
+        Config("fit", ["--config", str(path)], load_plugins({}))
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "head: os.system",
+        "head: {class_path: os.system, init_args: {command: 'echo executed'}}",
+        "head: evil_module.Head",
+        "head: {class_path: evil_module.Head}",
+        "head: tocsin.models.heads.torch.os.system",
+    ],
+)
+def test_a_class_path_imports_nothing_that_is_not_offered(
+    parse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attack: str
+) -> None:
+    marker = tmp_path / "executed"
+    (tmp_path / "evil_module.py").write_text(f"open({str(marker)!r}, 'w').close()\nclass Head: pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "may not be named here" in refusal(parse, "head: LinearHead", attack)
+    refusal(parse, "    - {class_path: EarlyStopping", "    - {class_path: evil_module.Head}\n    - {class_path: EarlyStopping")
+    assert not marker.exists()
+
+
+def test_without_the_guard_that_module_would_have_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jsonargparse import ArgumentParser, _common
+
+    from tocsin.plugins import Head
+
+    marker = tmp_path / "executed"
+    (tmp_path / "evil_unguarded.py").write_text(f"open({str(marker)!r}, 'w').close()\nclass Head: pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    unguarded = {"import_path_verdicts": {}, "import_paths_enforced": False}
+    monkeypatch.setattr(_common, "parsing_settings", _common.parsing_settings | unguarded)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Head, "head")
+    with pytest.raises(Exception, match="evil_unguarded"):
+        parser.parse_object({"head": {"class_path": "evil_unguarded.Head"}})
+    assert marker.exists()
+
+
+def test_yaml_tags_build_nothing(parse) -> None:
+    message = refusal(parse, "labels: {", "labels: !!python/object/apply:os.system {")
+    assert "could not determine a constructor for the tag" in message

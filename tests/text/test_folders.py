@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tocsin.text.folders import cache_folder, whole_file, whole_folder
+
+
+def test_the_cache_lies_where_the_variable_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOCSIN_CACHE", str(tmp_path / "cache"))
+    assert cache_folder("tokens", "a") == tmp_path / "cache" / "tokens" / "a"
+    assert not (tmp_path / "cache").exists()
+    monkeypatch.delenv("TOCSIN_CACHE")
+    assert cache_folder() == Path.home() / ".cache" / "tocsin"
+
+
+def test_a_file_appears_whole(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "file.bin"
+    with whole_file(target) as part:
+        part.write_bytes(b"half")
+        assert part.parent == target.parent
+        assert not target.exists()
+    assert target.read_bytes() == b"half"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_an_error_keeps_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "file.bin"
+    target.write_bytes(b"old")
+
+    def torn() -> None:
+        with whole_file(target) as part:
+            part.write_bytes(b"ha")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        torn()
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_files_have_the_usual_modes(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.touch()
+    with whole_file(tmp_path / "file") as part:
+        part.write_text("x")
+    with whole_folder(tmp_path / "folder") as part:
+        (part / "inner").mkdir()
+        (part / "inner" / "file").write_text("x")
+    usual = plain.stat().st_mode
+    assert (tmp_path / "file").stat().st_mode == usual
+    assert (tmp_path / "folder" / "inner" / "file").stat().st_mode == usual
+    assert (tmp_path / "folder").stat().st_mode == (tmp_path / "folder" / "inner").stat().st_mode
+
+
+def test_a_folder_appears_whole(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "folder"
+    with whole_folder(target) as part:
+        (part / "x").write_text("1")
+        assert not target.exists()
+    assert (target / "x").read_text() == "1"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_folder_that_somebody_else_finished_is_kept(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    with whole_folder(target) as part:
+        (part / "x").write_text("ours")
+        target.mkdir()
+        (target / "x").write_text("theirs")
+    assert (target / "x").read_text() == "theirs"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_error_leaves_no_folder(tmp_path: Path) -> None:
+    def torn() -> None:
+        with whole_folder(tmp_path / "folder") as part:
+            (part / "x").write_text("1")
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        torn()
+    assert list(tmp_path.iterdir()) == []
