@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from builders import LABELS, quiet_trainer, tiny_classifier, tiny_data, tiny_encoder
+from tests.builders import LABELS, quiet_trainer, tiny_classifier, tiny_data, tiny_encoder
 
 from tocsin.bundles.load import load_bundle
 from tocsin.bundles.save import save_bundle

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from tests.plugins.distributions import Install, installer
 
 
 @pytest.fixture(autouse=True)
-def unchanged_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def unchanged_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Undo what a verb does to its whole process: jsonargparse's settings, seeds in the environment."""
     from jsonargparse import _common
 
@@ -17,7 +16,6 @@ def unchanged_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "TOCSIN_RUN_FOLDER"):
         monkeypatch.setenv(name, "0")
         monkeypatch.delenv(name)
-    yield
 
 
 @pytest.fixture

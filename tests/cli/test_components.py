@@ -15,7 +15,11 @@ from tocsin.plugins.signatures import parameters_of, type_words
 
 
 def test_roles_and_their_components(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
-    install("broken", entry_points={GROUP: {"b": "components_broken"}}, modules={"components_broken": "import nope_nope"})
+    install(
+        "broken",
+        entry_points={GROUP: {"b": "components_broken"}},
+        modules={"components_broken": "import nope_nope"},
+    )
     assert main(["components"]) == 0
     out = capsys.readouterr().out
     assert all(f"{role}:\n" in out for role in (*TASKS, *ROLES))

@@ -49,7 +49,9 @@ def test_a_fit_leaves_a_complete_run_folder(work: Path) -> None:
     assert json.loads((run / "provenance.json").read_text())["status"] == "completed"
 
 
-def test_test_takes_the_runs_best_checkpoint_and_an_override(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_test_takes_the_runs_best_checkpoint_and_an_override(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = (work / "runs" / "tiny" / "latest-fit" / "config.yaml").read_bytes()
     assert main(["test", "--config", "runs/tiny/latest-fit/config.yaml", "--data.max_length", "12"]) == 0
     out = capsys.readouterr().out
@@ -75,13 +77,28 @@ def test_validate_scores_what_the_fit_scored(work: Path, capsys: pytest.CaptureF
     np.testing.assert_allclose(again.probabilities, fit.probabilities, atol=1e-6)
 
 
+def test_a_checkpoint_of_a_run_continues_it_in_its_folder(work: Path, tmp_path: Path, capsys) -> None:
+    arguments = ["fit", "--config", "experiments/tiny/config.yaml", "--runs", str(tmp_path)]
+    assert main(arguments) == 0
+    run = tmp_path / "tiny" / "latest-fit"
+    again = ["--ckpt_path", str(run / "checkpoints" / "last.ckpt"), "--trainer.max_epochs", "2"]
+    assert main([*arguments, *again]) == 0
+    assert len([path for path in (tmp_path / "tiny").iterdir() if not path.is_symlink()]) == 1
+    assert "max_epochs: 1" in (run / "config.yaml").read_text()
+    assert "max_epochs: 2" in (run / "config-2.yaml").read_text()
+    assert (run / "bundle-2" / "tocsin.json").is_file()
+    assert "bundle-2 --input" in capsys.readouterr().out
+
+
 def test_a_fit_says_what_to_do_next(work: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(module, "_execute", lambda *arguments: None)
-    assert main(["fit", "--config", "experiments/tiny/config.yaml", "--name", "dry", "--runs", "elsewhere"]) == 0
+    assert (
+        main(["fit", "--config", "experiments/tiny/config.yaml", "--name", "dry", "--runs", "elsewhere"]) == 0
+    )
     out = capsys.readouterr().out
     assert "No scores: this run had no validation messages." in out
     assert "tensorboard --logdir elsewhere/dry/" in out
-    assert module._next_commands("runs/a b", bundle=True, best=True) == [
+    assert module._next_commands("runs/a b", "runs/a b/bundle", best=True) == [
         "tensorboard --logdir 'runs/a b'",
         "tocsin test --config 'runs/a b/config.yaml'",
         "tocsin predict --bundle 'runs/a b/bundle' --input MESSAGES.csv --output LABELS.parquet",
@@ -133,7 +150,9 @@ def test_observers_hear_of_the_error(work: Path, tmp_path: Path, monkeypatch) ->
     from tocsin.plugins.manager import Registry, load_plugins
 
     heard = []
-    monkeypatch.setattr(Registry, "notify", lambda self, hook, **given: heard.append((hook, given.get("error"))))
+    monkeypatch.setattr(
+        Registry, "notify", lambda self, hook, **given: heard.append((hook, given.get("error")))
+    )
 
     def fail(*arguments: object) -> None:
         raise ConfigError("no")

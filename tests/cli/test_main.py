@@ -23,15 +23,21 @@ RUN = "import sys; from tocsin.cli.main import main; code = main(sys.argv[1:]); 
 def test_help_is_fast_and_imports_neither_torch_nor_lightning() -> None:
     heavy = "print(sorted({'torch', 'lightning', 'numpy', 'pyarrow', 'jsonargparse'} & set(sys.modules)))"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    result = subprocess.run([sys.executable, "-c", RUN + heavy, "--help"], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", RUN + heavy, "--help"], capture_output=True, text=True, check=True
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert result.stdout.endswith("[]\n")
     # processor time, which a busy machine does not stretch
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
 
 
-def test_help_lists_every_verb_and_those_of_plugins(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
-    install("boiler", summary="Boils messages", entry_points={COMMANDS: {"boil": "never_imported_boiler:main"}})
+def test_help_lists_every_verb_and_those_of_plugins(
+    install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(
+        "boiler", summary="Boils messages", entry_points={COMMANDS: {"boil": "never_imported_boiler:main"}}
+    )
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
     assert all(f"\n  {verb} " in out for verb in CORE_VERBS)
@@ -59,7 +65,9 @@ def test_every_verb_can_be_imported_and_shows_help(capsys: pytest.CaptureFixture
         assert f"tocsin {verb}" in capsys.readouterr().out
 
 
-def test_a_plugins_verb_runs_and_cannot_take_over_ours(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plugins_verb_runs_and_cannot_take_over_ours(
+    install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
     install(
         "boiler",
         entry_points={COMMANDS: {"boil": "boiler_verb:main", "fit": "boiler_verb:main"}},
@@ -98,7 +106,8 @@ def test_our_errors_are_a_message_and_code_2(verb, capsys, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stop", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143), (SystemExit(), 0), (SystemExit("why"), 1)]
+    ("stop", "code"),
+    [(KeyboardInterrupt(), 130), (SystemExit(143), 143), (SystemExit(), 0), (SystemExit("why"), 1)],
 )
 def test_exit_codes(verb, stop: BaseException, code: int) -> None:
     def end(argv: list[str]) -> int:

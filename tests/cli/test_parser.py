@@ -78,36 +78,140 @@ def test_overrides_in_both_spellings(parse) -> None:
     ).config
     assert (config.data.init_args.text, config.data.init_args.max_length) == ("original", 8)
     assert config.model.init_args.head.class_path == "tocsin.models.native_head.NativeHead"
-    assert (config.model.init_args.optimizer.init_args.lr, config.trainer.max_epochs, config.name) == (1e-3, 3, "other")
+    assert (config.model.init_args.optimizer.init_args.lr, config.trainer.max_epochs, config.name) == (
+        1e-3,
+        3,
+        "other",
+    )
 
 
 @pytest.mark.parametrize(
     ("old", "new", "arguments", "wanted"),
     [
-        ("LinearHead", "LinerHead", [], ["model.init_args.head: No head is called 'LinerHead'.", "mean 'LinearHead'?"]),
-        ("", "", ["--model.head", "LinerHead"], ["model.init_args.head: No head", "Known heads: LinearHead, NativeHead"]),
-        ("MeanPooling", "BinaryCrossEntropy", [], ["pooling: No pooling is called 'BinaryCrossEntropy'", "MeanPooling"]),
-        ("MultilabelClassifier", "Classifier", [], ["model: No model is called 'Classifier'", "MultilabelClassifier"]),
-        ("class_path: Columns", "class_path: Colums", [], ["labels: No label scheme", "Did you mean 'Columns'?"]),
-        ("EarlyStopping", "EarlyStoping", [], ["trainer.callbacks[0]: No callback", "Did you mean 'EarlyStopping'?"]),
-        ("{name: encoder}", "{}", [], ["model.init_args.encoder.init_args.name is missing", "TransformerEncoder wants it"]),
-        ("{name: encoder}", "{name: e, dtype: f32}", [], ["dtype is 'f32'; wanted: one of float32, bfloat16"]),
-        ("{name: encoder}", "{name: e, keep_pieces: all}", [], ["keep_pieces is 'all'; wanted: a whole number or null"]),
-        ("lr: 5.0e-3", "lr: high", [], ["model.init_args.optimizer.init_args.lr is 'high'; wanted: a number."]),
-        ("lr: 5.0e-3", "rate: 1", [], ["optimizer.init_args.rate: AdamW has no option 'rate'", "Its options: lr"]),
-        ("    train: messages.parquet\n", "", [], ["data.init_args.train is missing", "text or a list of text"]),
-        ("    lang: lang", "    labels: x", [], ["data.init_args.labels is filled from the top-level key 'labels'"]),
+        (
+            "LinearHead",
+            "LinerHead",
+            [],
+            ["model.init_args.head: No head is called 'LinerHead'.", "mean 'LinearHead'?"],
+        ),
+        (
+            "",
+            "",
+            ["--model.head", "LinerHead"],
+            ["model.init_args.head: No head", "Known heads: LinearHead, NativeHead"],
+        ),
+        (
+            "MeanPooling",
+            "BinaryCrossEntropy",
+            [],
+            ["pooling: No pooling is called 'BinaryCrossEntropy'", "MeanPooling"],
+        ),
+        (
+            "MultilabelClassifier",
+            "Classifier",
+            [],
+            ["model: No model is called 'Classifier'", "MultilabelClassifier"],
+        ),
+        (
+            "class_path: Columns",
+            "class_path: Colums",
+            [],
+            ["labels: No label scheme", "Did you mean 'Columns'?"],
+        ),
+        (
+            "EarlyStopping",
+            "EarlyStoping",
+            [],
+            ["trainer.callbacks[0]: No callback", "Did you mean 'EarlyStopping'?"],
+        ),
+        (
+            "{name: encoder}",
+            "{}",
+            [],
+            ["model.init_args.encoder.init_args.name is missing", "TransformerEncoder wants it"],
+        ),
+        (
+            "{name: encoder}",
+            "{name: e, dtype: f32}",
+            [],
+            ["dtype is 'f32'; wanted: one of float32, bfloat16"],
+        ),
+        (
+            "{name: encoder}",
+            "{name: e, keep_pieces: all}",
+            [],
+            ["keep_pieces is 'all'; wanted: a whole number or null"],
+        ),
+        (
+            "lr: 5.0e-3",
+            "lr: high",
+            [],
+            ["model.init_args.optimizer.init_args.lr is 'high'; wanted: a number."],
+        ),
+        (
+            "lr: 5.0e-3",
+            "rate: 1",
+            [],
+            ["optimizer.init_args.rate: AdamW has no option 'rate'", "Its options: lr"],
+        ),
+        (
+            "    train: messages.parquet\n",
+            "",
+            [],
+            ["data.init_args.train is missing", "text or a list of text"],
+        ),
+        (
+            "    lang: lang",
+            "    labels: x",
+            [],
+            ["data.init_args.labels is filled from the top-level key 'labels'"],
+        ),
         ("    lang: lang", "    train: other", [], ["line 7: the key 'train' stands twice, first in line 6"]),
         ("  init_args:\n    train", "  train", [], ["line "]),
-        ("labels: {", "labls: {", [], ["labels is missing", "There is no key 'labls'. Did you mean 'labels'?"]),
-        ("max_epochs: 1", "max_epoch: 1", [], ["trainer.max_epoch: the Trainer has no option", "mean 'max_epochs'?"]),
-        ("max_epochs: 1", "max_epochs: no", [], ["trainer.max_epochs is 'no'; wanted: a whole number or null"]),
-        ("max_epochs: 1", "gradient_clip_val: 1.0", [], ["trainer.gradient_clip_val is 1.0", "model.init_args.gradient_clip"]),
-        ("max_epochs: 1", "accumulate_grad_batches: 4", [], ["accumulate_grad_batches is 4", "data.init_args.batch_size"]),
-        ("", "", ["--data.txt", "original"], ["data.init_args.txt: LabelledMessages has no option", "mean 'text'?"]),
+        (
+            "labels: {",
+            "labls: {",
+            [],
+            ["labels is missing", "There is no key 'labls'. Did you mean 'labels'?"],
+        ),
+        (
+            "max_epochs: 1",
+            "max_epoch: 1",
+            [],
+            ["trainer.max_epoch: the Trainer has no option", "mean 'max_epochs'?"],
+        ),
+        (
+            "max_epochs: 1",
+            "max_epochs: no",
+            [],
+            ["trainer.max_epochs is 'no'; wanted: a whole number or null"],
+        ),
+        (
+            "max_epochs: 1",
+            "gradient_clip_val: 1.0",
+            [],
+            ["trainer.gradient_clip_val is 1.0", "model.init_args.gradient_clip"],
+        ),
+        (
+            "max_epochs: 1",
+            "accumulate_grad_batches: 4",
+            [],
+            ["accumulate_grad_batches is 4", "data.init_args.batch_size"],
+        ),
+        (
+            "",
+            "",
+            ["--data.txt", "original"],
+            ["data.init_args.txt: LabelledMessages has no option", "mean 'text'?"],
+        ),
         ("", "", ["--nothing", "1"], ["There is no key 'nothing'"]),
         ("", "", ["stray"], ["unrecognized arguments: stray"]),
-        ("model:\n  class_path: MultilabelClassifier", "model: 3\nx:\n  a: b", [], ["model is 3; the name of a model"]),
+        (
+            "model:\n  class_path: MultilabelClassifier",
+            "model: 3\nx:\n  a: b",
+            [],
+            ["model is 3; the name of a model"],
+        ),
         ("seed_everything: 7", "seed_everything: x", [], ["seed_everything is 'x'"]),
         ("seed_everything: 7", "- a\n- b", [], ["line "]),
     ],
@@ -128,7 +232,9 @@ def test_missing_files_and_sections(registry: Registry, tmp_path: Path) -> None:
 
 
 def test_what_is_off_stands_below_an_unknown_component(install: Install, tmp_path: Path) -> None:
-    install("heads", entry_points={GROUP: {"h": "parser_broken"}}, modules={"parser_broken": "import nope_nope"})
+    install(
+        "heads", entry_points={GROUP: {"h": "parser_broken"}}, modules={"parser_broken": "import nope_nope"}
+    )
     path = write_config(tmp_path, CONFIG.replace("LinearHead", "StrangeHead"))
     with pytest.raises(ConfigError, match=r"Plugins that are off:\n  h \(heads 1.0\): ModuleNotFoundError"):
         Config("fit", ["--config", str(path)], load_plugins({}))
@@ -151,11 +257,17 @@ def test_a_class_path_imports_nothing_that_is_not_offered(
     (tmp_path / "evil_module.py").write_text(f"open({str(marker)!r}, 'w').close()\nclass Head: pass\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert "may not be named here" in refusal(parse, "head: LinearHead", attack)
-    refusal(parse, "    - {class_path: EarlyStopping", "    - {class_path: evil_module.Head}\n    - {class_path: EarlyStopping")
+    refusal(
+        parse,
+        "    - {class_path: EarlyStopping",
+        "    - {class_path: evil_module.Head}\n    - {class_path: EarlyStopping",
+    )
     assert not marker.exists()
 
 
-def test_without_the_guard_that_module_would_have_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_guard_that_module_would_have_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from jsonargparse import ArgumentParser, _common
 
     from tocsin.plugins import Head

@@ -25,7 +25,11 @@ def tocsin_cleaners():
 
 
 def test_the_list_comes_from_metadata_alone(install: Install, monkeypatch, capsys) -> None:
-    install("good", version="1.2", entry_points={GROUP: {"g": "unseen_good"}, COMMANDS: {"go": "unseen_good:main"}})
+    install(
+        "good",
+        version="1.2",
+        entry_points={GROUP: {"g": "unseen_good"}, COMMANDS: {"go": "unseen_good:main"}},
+    )
     install("future", entry_points={"tocsin.v2": {"f": "unseen_future"}})
     assert main(["plugins"]) == 0
     out = capsys.readouterr().out

@@ -44,7 +44,9 @@ def installer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     def install(name: str, *, modules: Mapping[str, str] | None = None, **options: object) -> None:
         for module in modules or {}:
             earlier = sys.modules.pop(module, None)  # an earlier test's
-            assert earlier is None or "site" in Path(str(earlier.__file__)).parts, f"{module} hides a real module"
+            assert earlier is None or "site" in Path(str(earlier.__file__)).parts, (
+                f"{module} hides a real module"
+            )
         write_distribution(folder, name, modules=modules, **options)  # type: ignore[arg-type]
         importlib.invalidate_caches()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,14 +13,14 @@ from tocsin.plugins import read_corpus
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from jsonargparse import _common
 
     monkeypatch.setattr(_common, "parsing_settings", dict(_common.parsing_settings))
     monkeypatch.setenv("TOCSIN_PLUGINS", "off")
     monkeypatch.chdir(tmp_path)
     message_file(tmp_path / "data" / "messages.parquet")
-    yield write_config(tmp_path)
+    return write_config(tmp_path)
 
 
 def test_only_labels_and_data_are_read(config: Path) -> None:

@@ -55,7 +55,9 @@ BROKEN = {
         r"Have you called the class\? Return it without \(\)",
     ),
     "abstract": (
-        CLEANER.format(name="Half").replace("    def clean(self, text: str) -> str:\n        return text\n", ""),
+        CLEANER.format(name="Half").replace(
+            "    def clean(self, text: str) -> str:\n        return text\n", ""
+        ),
         "Half, which still lacks: clean",
     ),
     "clash": (CLEANER.format(name="TweetCleaner"), "TweetCleaner, a name already offered by tocsin"),
@@ -81,7 +83,11 @@ def test_the_core_enters_through_its_own_hooks(install: Install) -> None:
 
 
 def test_a_plugin_adds_a_component(install: Install) -> None:
-    install("good", entry_points={GROUP: {"g": "good_plugin"}}, modules={"good_plugin": CLEANER.format(name="Scrub")})
+    install(
+        "good",
+        entry_points={GROUP: {"g": "good_plugin"}},
+        modules={"good_plugin": CLEANER.format(name="Scrub")},
+    )
     registry = cleaners()
     assert registry.source(registry.find("cleaner", "Scrub")) == "good"
     assert [plugin.distribution for plugin in registry.on] == ["good"]
@@ -128,7 +134,11 @@ def test_the_first_of_two_plugins_keeps_a_name(install: Install) -> None:
 
 
 def test_strict_raises_and_off_imports_nothing(install: Install) -> None:
-    install("broken", entry_points={GROUP: {"b": "strictly_broken"}}, modules={"strictly_broken": "import nope_nope"})
+    install(
+        "broken",
+        entry_points={GROUP: {"b": "strictly_broken"}},
+        modules={"strictly_broken": "import nope_nope"},
+    )
     with pytest.raises(PluginError, match=r"b \(broken 1.0\): ModuleNotFoundError"):
         cleaners({"TOCSIN_PLUGINS": "strict"})
     assert "switched off by TOCSIN_PLUGINS" in cleaners({"TOCSIN_PLUGINS": "off"}).off[0].cause
@@ -141,7 +151,9 @@ def test_a_plugin_for_other_hooks_is_refused_by_name_before_it_is_imported(insta
 
 
 def test_an_unknown_component_names_the_closest_the_known_and_what_is_off(install: Install) -> None:
-    install("broken", entry_points={GROUP: {"b": "quite_broken"}}, modules={"quite_broken": "import nope_nope"})
+    install(
+        "broken", entry_points={GROUP: {"b": "quite_broken"}}, modules={"quite_broken": "import nope_nope"}
+    )
     with pytest.raises(ConfigError) as caught:
         cleaners().find("cleaner", "TwetCleaner")
     message = str(caught.value)

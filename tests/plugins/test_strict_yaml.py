@@ -67,8 +67,14 @@ def test_the_usual_loader_is_left_alone() -> None:
 
 
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8")),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abn01oe.x-", min_size=1), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(codec="utf-8")),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("abn01oe.x-", min_size=1), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
@@ -80,6 +86,8 @@ def test_what_is_dumped_is_read_back_equal(data: dict[str, Any]) -> None:
         assert strict_load(text) == data
 
 
-@pytest.mark.parametrize("text", ["no", "007", "1e3", "0o17", "12:34", "true", "null", "~", "", "1.", ".5", "<<", "="])
+@pytest.mark.parametrize(
+    "text", ["no", "007", "1e3", "0o17", "12:34", "true", "null", "~", "", "1.", ".5", "<<", "="]
+)
 def test_label_names_survive_a_dump(text: str) -> None:
     assert strict_load(strict_dump({"names": [text, "x"]})) == {"names": [text, "x"]}

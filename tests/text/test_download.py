@@ -112,7 +112,7 @@ def test_a_broken_connection_is_tried_again(shelf: Path, monkeypatch: pytest.Mon
         once(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(download, "_fetch_once", flaky)
-    monkeypatch.setattr(download.time, "sleep", pauses.append)
+    monkeypatch.setattr("time.sleep", pauses.append)
     assert fetch().read_bytes() == CONTENT
     assert pauses == [1, 3]
 

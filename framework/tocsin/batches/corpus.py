@@ -25,6 +25,7 @@ class Corpus:
         crossing: Sentences that count what crosses the splits.
         facts: Counts made while reading (messages dropped as empty, repeated ids).
         limits: How many rows of a split are used at most; the rest were set to "".
+        slices: Carried columns to report by.
     """
 
     table: pa.Table
@@ -34,6 +35,7 @@ class Corpus:
     crossing: list[str] = field(default_factory=list)
     facts: dict[str, int] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
+    slices: tuple[str, ...] = ()
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of a split, ascending, int64."""

@@ -25,12 +25,16 @@ from tocsin.text.folders import cache_folder
 from tocsin.text.messages import iterate_strings, read_messages, source_column
 from tocsin.text.progress import progress_bar
 from tocsin.text.readers import Reader, reader_for, resolve_data_path
-from tocsin.text.splitters import GroupedSplit, Splitter
+from tocsin.text.splitters import GroupedSplit, Splitter, crossing_texts
 
-__all__ = ["LabelledMessages"]
+__all__ = ["LabelledMessages", "SplitWarning"]
 
 # Measured on two cores: small passes keep activations in the processor's cache; a GPU wants large matrices.
 _TOKENS_PER_PASS = {"cpu": 1024, "cuda": 16384}
+
+
+class SplitWarning(UserWarning):
+    """Messages cross the splits, or a split is not what its name promises."""
 
 
 class LabelledMessages(LightningDataModule):
@@ -137,35 +141,31 @@ class LabelledMessages(LightningDataModule):
 
     def _read(self) -> Corpus:
         extra = list(dict.fromkeys([*self.labels.columns, *self.slices, *(self.splitter.columns if self.splitter else ())]))
-        tables, names, facts = [], [], dict.fromkeys(("dropped_empty", "kept_empty", "null_texts", "repeated_ids"), 0)
-        for split in SPLITS:
-            if not self.files[split]:
-                continue
-            messages = read_messages(
-                [resolve_data_path(name) for name in self.files[split]],
-                text=self.text,
-                id=self.id,
-                lang=self.lang,
-                extra=extra,
-                cleaner=self.cleaner,
-                on_empty=self.on_empty,
-                reader=self.reader,
-                progress=True,
-            )
-            tables.append(messages.table)
-            names.append(np.full(len(messages.table), split, dtype=object))
-            for fact in facts:
-                facts[fact] += getattr(messages, fact)
-        table = pa.concat_tables(tables, promote_options="permissive")
-        crossing: list[str] = []
+        paths = {split: [resolve_data_path(name) for name in names] for split, names in self.files.items()}
+        # All files in one call: ids are made unique over all of them, and types are compared between them.
+        messages = read_messages(
+            [path for split in SPLITS for path in paths[split]],
+            text=self.text,
+            id=self.id,
+            lang=self.lang,
+            extra=extra,
+            cleaner=self.cleaner,
+            on_empty=self.on_empty,
+            reader=self.reader,
+            progress=True,
+        )
+        table = messages.table
+        facts = {name: getattr(messages, name) for name in ("dropped_empty", "kept_empty", "null_texts", "repeated_ids")}
         if self.splitter is not None:
             division = self.splitter.split(table)
             split_names, crossing = np.asarray(division.names, dtype=object), division.crossing
         else:
-            split_names = np.concatenate(names)
+            split_of = {str(path): split for split in SPLITS for path in paths[split]}
+            split_names = np.array([split_of[file] for file in table["file"].to_pylist()], dtype=object)
+            crossing = crossing_texts(table, split_names)
         split_names = choose_rows(table["id"], split_names, self.max_messages, self._seed())
         corpus = Corpus(
-            table, self.labels.targets(table), tuple(self.labels.names), split_names, crossing, facts, self.max_messages
+            table, self.labels.targets(table), tuple(self.labels.names), split_names, crossing, facts, self.max_messages, tuple(self.slices)
         )
         if not corpus.counts()["train"] and not corpus.counts()["test"]:
             raise DataError(
@@ -174,7 +174,7 @@ class LabelledMessages(LightningDataModule):
                 file=", ".join(self.files["train"]),
             )
         for sentence in crossing:
-            rank_zero_warn(sentence)
+            rank_zero_warn(sentence, category=SplitWarning)
         return corpus
 
     def _seed(self) -> int:

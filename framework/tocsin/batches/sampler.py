@@ -87,12 +87,29 @@ class StepSampler:
 
     def __iter__(self) -> Iterator[list[np.ndarray]]:
         """Steps from the present position to the end of the epoch; each a list of passes of positions."""
+        if self.step >= len(self) > 0:
+            # Who knows the length stops asking after the last step: that epoch is over all the same.
+            self.epoch, self.step = self.epoch + 1, 0
         steps = epoch_steps(self.lengths, self.batch_size, self.pool_steps, self.seed, self.epoch)
         for number in range(self.step, len(steps)):
             # Counted before the step is handed out: a state saved during or after it goes on with the next.
             self.step = number + 1
             yield self._passes(steps[number])
         self.epoch, self.step = self.epoch + 1, 0
+
+    @property
+    def sampler(self) -> "StepSampler":
+        """Itself: Lightning calls `set_epoch` of a DataLoader's `batch_sampler.sampler`, not of its `batch_sampler`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the beginning of an epoch; a position inside that very epoch stays. Lightning calls this before each.
+
+        Args:
+            epoch: From 0. The epoch before may have been cut short (`limit_train_batches`).
+        """
+        if epoch != self.epoch:
+            self.epoch, self.step = epoch, 0
 
     def _passes(self, members: np.ndarray) -> list[np.ndarray]:
         members = members[np.argsort(-self.lengths[members], kind="stable")]

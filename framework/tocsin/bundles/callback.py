@@ -1,5 +1,6 @@
 """Writes the bundle after a fit, from the best checkpoint."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,6 @@ class BundleWriter(Callback):
         card = model_card(
             self.name, pl_module, table, data.provenance(), max_length=data.max_length, cleaner=type(data.cleaner).__name__
         )
-        from tocsin import __version__
-
         device = pl_module.device
         save_bundle(
             self.folder,
@@ -51,7 +50,7 @@ class BundleWriter(Callback):
             cleaner=data.cleaner,
             max_length=data.max_length,
             card=card,
-            version=__version__,
+            version=version("tocsin"),
         )
         pl_module.to(device)
 

@@ -18,8 +18,8 @@ from tocsin.errors import ConfigError
 from tocsin.plugins.manager import Registry, load_plugins
 from tocsin.training.checkpoints import BestCheckpoint
 from tocsin.training.curves import TensorBoardCurves
-from tocsin.training.loggers import CsvLogger, TensorBoardLogger
-from tocsin.training.progress import ProgressBar
+from tocsin.training.loggers import RunCsvLogger, RunTensorBoardLogger
+from tocsin.training.progress import FitProgressBar
 from tocsin.training.recorder import RunRecorder
 from tocsin.training.runs import Run, is_first_rank, open_run, start_run
 from tocsin.training.trainer import Trainer
@@ -53,13 +53,15 @@ def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> in
         call.config.ckpt_path = _checkpoint(
             call.config.ckpt_path, config_file, call.config.runs, call.config.name
         )
-    built = call.parser.instantiate_classes(call.config)
+    built = call.parser.instantiate(call.config)
     run = _open(verb, call.config)
+    bundle = _bundle_folder(run)
     error: BaseException | None = None
     try:
         registry.notify("tocsin_run_started", run=run)
         with without_noise():
-            trainer = _trainer(verb, run, built.trainer, call.text(keep_checkpoint=verb != "fit"))
+            text = call.text(keep_checkpoint=verb != "fit")
+            trainer = _trainer(verb, run, built.trainer, text, bundle)
             _execute(trainer, verb, built.model, built.data, call.config.ckpt_path)
     except BaseException as stop:
         error = stop
@@ -68,7 +70,7 @@ def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> in
         registry.notify("tocsin_run_ended", run=run, error=error)
         run.close()
     if is_first_rank():
-        _report(verb, run, built.data)
+        _report(verb, run, built.data, bundle)
     return 0
 
 
@@ -115,12 +117,12 @@ def _open(verb: str, config: Any) -> Run:
     return start_run(config.name, verb, config.runs)
 
 
-def _trainer(verb: str, run: Run, options: Any, config_text: str) -> Trainer:
+def _trainer(verb: str, run: Run, options: Any, config_text: str, bundle: Path) -> Trainer:
     """Build the Trainer with the run's loggers and callbacks beside the user's own."""
     settings = dict(options)
     given = settings.get("callbacks") or []
     callbacks: list[Callback] = list(given) if isinstance(given, list) else [given]
-    settings["callbacks"] = [*callbacks, *_callbacks(verb, run, settings, callbacks, config_text)]
+    settings["callbacks"] = [*callbacks, *_callbacks(verb, run, settings, callbacks, config_text, bundle)]
     settings["logger"] = _loggers(verb, run, settings.get("logger"))
     settings["default_root_dir"] = settings.get("default_root_dir") or str(run.path)
     try:
@@ -130,11 +132,11 @@ def _trainer(verb: str, run: Run, options: Any, config_text: str) -> Trainer:
 
 
 def _callbacks(
-    verb: str, run: Run, settings: dict[str, Any], given: list[Callback], config_text: str
+    verb: str, run: Run, settings: dict[str, Any], given: list[Callback], config_text: str, bundle: Path
 ) -> list[Callback]:
     added: list[Callback] = [RunRecorder(run, config_text)]
-    if settings.get("enable_progress_bar") is not False and not _has(given, ProgressBar):
-        added.append(ProgressBar())
+    if settings.get("enable_progress_bar") is not False and not _has(given, FitProgressBar):
+        added.append(FitProgressBar())
     # Without loggers or checkpoints (fast_dev_run) there is nothing to draw into or to make a bundle of.
     if verb != "fit" or settings.get("fast_dev_run"):
         return added
@@ -144,7 +146,7 @@ def _callbacks(
         if not _has(given, BestCheckpoint):
             added.append(BestCheckpoint(dirpath=str(run.checkpoints)))
         scores = str(run.scores / "validation.parquet")
-        added.append(BundleWriter(str(run.path / "bundle"), name=run.name, scores=scores))
+        added.append(BundleWriter(str(bundle), name=run.name, scores=scores))
     return added
 
 
@@ -157,8 +159,8 @@ def _loggers(verb: str, run: Run, given: Any) -> Any:
     if given is False:
         return False
     users = [] if given is None or given is True else list(given) if isinstance(given, list) else [given]
-    own = [CsvLogger(str(run.path))]
-    return [TensorBoardLogger(str(run.path)), *own, *users] if verb == "fit" else [*own, *users]
+    own = [RunCsvLogger(str(run.path))]
+    return [RunTensorBoardLogger(str(run.path)), *own, *users] if verb == "fit" else [*own, *users]
 
 
 def _execute(trainer: Trainer, verb: str, model: Any, data: Any, checkpoint: str | None) -> None:
@@ -182,7 +184,7 @@ def _execute(trainer: Trainer, verb: str, model: Any, data: Any, checkpoint: str
             signal.signal(signal.SIGINT, interrupt)
 
 
-def _report(verb: str, run: Run, data: Any) -> None:
+def _report(verb: str, run: Run, data: Any, bundle: Path) -> None:
     """Print the run's scores with trivial baselines beside, where it lies, and the next commands."""
     console = table_console()
     console.print()
@@ -203,30 +205,25 @@ def _report(verb: str, run: Run, data: Any) -> None:
     console.print(f"\nRun: {folder}")
     if verb == "fit":
         console.print("Next:")
-        for line in _next_commands(
-            folder, (run.path / "bundle").is_dir(), (run.checkpoints / "best.ckpt").is_file()
-        ):
+        best = (run.checkpoints / "best.ckpt").is_file()
+        for line in _next_commands(folder, _short(bundle) if bundle.is_dir() else None, best):
             console.print(f"  {line}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _next_commands(folder: str, bundle: bool, best: bool) -> list[str]:
+def _next_commands(folder: str, bundle: str | None, best: bool) -> list[str]:
     commands = [["tensorboard", "--logdir", folder]]
     if best:
         commands.append(["tocsin", "test", "--config", f"{folder}/config.yaml"])
-    if bundle:
-        commands.append(
-            [
-                "tocsin",
-                "predict",
-                "--bundle",
-                f"{folder}/bundle",
-                "--input",
-                "MESSAGES.csv",
-                "--output",
-                "LABELS.parquet",
-            ]
-        )
+    if bundle is not None:
+        files = ["--input", "MESSAGES.csv", "--output", "LABELS.parquet"]
+        commands.append(["tocsin", "predict", "--bundle", bundle, *files])
     return [shlex.join(command) for command in commands]
+
+
+def _bundle_folder(run: Run) -> Path:
+    """Return where this fit's bundle goes: a run that was continued keeps its earlier bundles."""
+    names = ("bundle", *(f"bundle-{number}" for number in range(2, 1000)))
+    return next(path for path in (run.path / name for name in names) if not path.exists())
 
 
 def _short(path: Path) -> str:

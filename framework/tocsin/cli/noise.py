@@ -12,6 +12,8 @@ __all__ = ["without_noise"]
 _REMARKS = [
     # The run's folder holds its lock before the loggers write: it is never empty, and always this run's own.
     "Experiment logs directory .* exists and is not empty",
+    # A continued run goes on beside its earlier checkpoints.
+    "Checkpoint directory .* exists and is not empty",
     # transformers loads encoders in eval mode and the classifier switches what it trains itself.
     "Found .* module.* in eval mode at the start of training",
     # Curves are written by our callback, which has its own interval.

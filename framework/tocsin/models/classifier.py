@@ -120,6 +120,7 @@ class MultilabelClassifier(LightningModule):
         self.scores: dict[str, ScoresTable] = {}
         self.last_step = StepFacts()
         self._built = False
+        self._configured = False
         self._restored = False
         self._skipped_in_row = 0
         self._collected: list[tuple[np.ndarray, np.ndarray]] = []
@@ -154,9 +155,10 @@ class MultilabelClassifier(LightningModule):
 
     def configure_model(self) -> None:
         """Build, and put the rows in use in place of the embedding table."""
-        if self._built:
+        if self._configured:
             return
         self.build()
+        self._configured = True
         data = self._messages()
         longest, wanted = self.encoder.max_tokens, getattr(data, "max_length", 0)
         if longest is not None and wanted > longest:
@@ -223,6 +225,8 @@ class MultilabelClassifier(LightningModule):
                 f"{type(self.loss).__name__} depends on all rows of a step at once, but a step is cut into passes. Use a loss "
                 "whose rows are independent."
             )
+        # transformers gives models in evaluation mode, and Lightning leaves modes as they are.
+        self.train()
         data = self._messages()
         if data is None:
             if self.start_from_probe:
@@ -250,7 +254,6 @@ class MultilabelClassifier(LightningModule):
                 tokens=data.tokens_key(),
                 rows=content_key(rows=rows.tolist()),
             )
-            was_training = self.training
             self.eval()
 
             def compute() -> np.ndarray:
@@ -268,7 +271,7 @@ class MultilabelClassifier(LightningModule):
             self.trainer.strategy.barrier("features")
             self._features[split] = torch.from_numpy(np.array(compute()))
             self._feature_rows[split] = rows
-            self.train(was_training)
+            self.train()
         return self._features[split]
 
     def _start_from_probe(self, data: ServesMessages) -> None:

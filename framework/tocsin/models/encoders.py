@@ -190,17 +190,20 @@ class TransformerEncoder(Encoder):
             from transformers import AutoConfig
 
             config = self._from_pretrained(AutoConfig)
-            if self.keep_layers is not None:
-                if self.keep_layers[-1] >= config.num_hidden_layers:
-                    raise ConfigError(
-                        f"keep_layers names layer {self.keep_layers[-1]}; {self.name!r} has layers 0 to "
-                        f"{config.num_hidden_layers - 1}."
-                    )
-                config.num_hidden_layers = len(self.keep_layers)
-            if self.keep_pieces is not None:
-                config.vocab_size = min(config.vocab_size, len(self.tokenizer))
+            self._cut_config(config)
             self._config = config
         return self._config
+
+    def _cut_config(self, config: Any) -> None:
+        """Write into a configuration what `keep_layers` and `keep_pieces` leave."""
+        if self.keep_layers is not None:
+            if self.keep_layers[-1] >= config.num_hidden_layers:
+                raise ConfigError(
+                    f"keep_layers names layer {self.keep_layers[-1]}; {self.name!r} has layers 0 to {config.num_hidden_layers - 1}."
+                )
+            config.num_hidden_layers = len(self.keep_layers)
+        if self.keep_pieces is not None:
+            config.vocab_size = min(config.vocab_size, len(self.tokenizer))
 
     @property
     def pooler(self) -> dict[str, Tensor] | None:
@@ -242,7 +245,9 @@ class TransformerEncoder(Encoder):
             self._cut_layers(model)
         if self.keep_pieces is not None:
             self._cut_embeddings(model)
-        model.config = self.config
+        # The model keeps its own configuration object: it also carries the choice of attention, without which
+        # transformers builds no padding mask.
+        self._cut_config(model.config)
         self.model = model
         self._freeze(model)
 
@@ -260,7 +265,9 @@ class TransformerEncoder(Encoder):
     def _cut_layers(self, model: nn.Module) -> None:
         holder, attribute = self._layers(model)
         layers = getattr(holder, attribute)
-        assert self.keep_layers is not None and self.config is not None
+        assert self.keep_layers is not None
+        if self.keep_layers[-1] >= len(layers):
+            raise ConfigError(f"keep_layers names layer {self.keep_layers[-1]}; {self.name!r} has layers 0 to {len(layers) - 1}.")
         setattr(holder, attribute, nn.ModuleList(layers[i] for i in self.keep_layers))
 
     def _cut_embeddings(self, model: Any) -> None:

@@ -52,5 +52,5 @@ def read_corpus(
         raise ConfigError("\n".join(parser.diagnosis.faults()))
     sections = {key: given[key] for key in ("labels", "data") if key in given}
     parsed = parser.parse_args(["--config", strict_dump(sections), *overrides])
-    corpus: Corpus = parser.instantiate_classes(parsed).data.corpus()
+    corpus: Corpus = parser.instantiate(parsed).data.corpus()
     return corpus

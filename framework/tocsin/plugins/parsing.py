@@ -21,7 +21,7 @@ ALLOWED = [
     "lightning.pytorch.strategies",
     "tocsin.training.checkpoints.BestCheckpoint",
     "tocsin.training.curves.TensorBoardCurves",
-    "tocsin.training.progress.ProgressBar",
+    "tocsin.training.progress.FitProgressBar",
     "torch.optim",
 ]
 """What a YAML file may name besides components. Everything else is refused before it is imported."""

@@ -89,6 +89,15 @@ for _name, _pattern, _first in _SCALARS:
     )
 
 
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # PyYAML writes these line breaks as they are unless the text stands in double quotes, and reads them as spaces.
+    style = '"' if any(mark in text for mark in "\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_StrictDumper.add_representer(str, _represent_text)
+
+
 def strict_dump(data: Any) -> str:
     """Write plain data as YAML that `strict_load` reads back equal."""
     return yaml.dump(

@@ -57,7 +57,7 @@ def download_from_index(name: str, version: str, filename: str, sha256: str) -> 
             try:
                 link = _find(session, place, place in settings.index_urls, name, filename)
                 if link is not None:
-                    _fetch(session, link, target, sha256)
+                    _fetch(session, link, target, sha256, f"{name} {version}")
                     return target
                 failures.append(f"{_without_password(place)} does not list it")
             except _WrongFileError as error:
@@ -173,17 +173,18 @@ def _find(session: PyPIClient, place: str, is_index: bool, name: str, filename: 
 
     if not is_index and "://" not in place and not Path(place).exists():
         return None
-    places: dict[str, Any] = {"index_urls" if is_index else "find_links": [place]}
-    finder = PackageFinder(session, ignore_compatibility=True, **places)
+    # unearth declares a narrower session than the one it makes itself, hence Any.
+    options: dict[str, Any] = {"session": session, "index_urls" if is_index else "find_links": [place]}
+    finder = PackageFinder(ignore_compatibility=True, **options)
     packages = finder.find_all_packages(name, allow_yanked=True)
     return next((package.link for package in packages if package.link.filename == filename), None)
 
 
-def _fetch(session: PyPIClient, link: Link, target: Path, sha256: str) -> None:
+def _fetch(session: PyPIClient, link: Link, target: Path, sha256: str, title: str) -> None:
     """Stream a file to its place, checking it on the way; a broken connection is tried again."""
     for pause in (1, 3, None):
         try:
-            _fetch_once(session, link, target, sha256)
+            _fetch_once(session, link, target, sha256, title)
             return
         except _network_errors():
             if pause is None:
@@ -191,12 +192,12 @@ def _fetch(session: PyPIClient, link: Link, target: Path, sha256: str) -> None:
             time.sleep(pause)
 
 
-def _fetch_once(session: PyPIClient, link: Link, target: Path, sha256: str) -> None:
+def _fetch_once(session: PyPIClient, link: Link, target: Path, sha256: str, title: str) -> None:
     digest = hashlib.sha256()
     with session.get_stream(link.normalized) as response, whole_file(target) as part, part.open("wb") as file:
         response.raise_for_status()
         size = response.headers.get("Content-Length")
-        with _progress(target.name, int(size) if size else None) as advance:
+        with _progress(title, int(size) if size else None) as advance:
             for chunk in response.iter_bytes(CHUNK_BYTES):
                 file.write(chunk)
                 digest.update(chunk)

@@ -94,7 +94,3 @@ class RunCsvLogger(_Surviving, CSVLogger):
         """Close the files."""
         self.attempt(lambda: super(RunCsvLogger, self).finalize(status))
 
-
-# the names under which the command line imports them
-TensorBoardLogger = RunTensorBoardLogger
-CsvLogger = RunCsvLogger

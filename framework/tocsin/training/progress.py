@@ -204,6 +204,3 @@ def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
-
-# the name under which the command line imports it; a class of that name would be ambiguous with Lightning's in YAML
-ProgressBar = FitProgressBar

