@@ -8,22 +8,26 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-WORDS = (
-    "flood water road bridge house help need food storm fire people school night river market rain doctor medicine child truck "
-    "casa agua ayuda fuego noche lluvia escuela camino puente eau aide nuit pluie maison route dlo manje kay lapli lekol wout "
-    "rising broken closed safe lost found sick cold hot near far after before today tomorrow please thanks send many few"
-).split()
+_WORDS = """
+flood water road bridge house help need food storm fire people school night river market rain doctor medicine child
+casa agua ayuda fuego noche lluvia escuela camino puente eau aide nuit pluie maison route dlo manje kay lapli lekol
+rising broken closed safe lost found sick cold hot near far after before today tomorrow please thanks send many few
+truck wout
+"""
+WORDS = _WORDS.split()
 LABELS = ("water", "food", "fire")
 
 
 def tiny_tokenizer(folder: Path, kind: str = "unigram") -> Any:
-    """A fast tokenizer with XLM-R's special ids (`<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, `<mask>` last), saved in `folder`."""
+    """A fast tokenizer with XLM-R's special ids (`<mask>` last), saved in `folder`."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     specials = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     pieces = [("▁" + word, -5.0 - 0.01 * i) for i, word in enumerate(WORDS)]
-    letters = [(letter, -12.0 - 0.01 * i) for i, letter in enumerate("▁abcdefghijklmnopqrstuvwxyz0123456789.,!?")]
+    letters = [
+        (letter, -12.0 - 0.01 * i) for i, letter in enumerate("▁abcdefghijklmnopqrstuvwxyz0123456789.,!?")
+    ]
     if kind == "unigram":
         tokenizer = Tokenizer(models.Unigram([*specials, *pieces, *letters], unk_id=3))
         tokenizer.normalizer = normalizers.NFKC()
@@ -50,16 +54,25 @@ def tiny_tokenizer(folder: Path, kind: str = "unigram") -> Any:
     return fast
 
 
-def tiny_encoder(folder: Path, kind: str = "bert", *, layers: int = 2, pooler: bool = False, seed: int = 0) -> Path:
+def tiny_encoder(
+    folder: Path, kind: str = "bert", *, layers: int = 2, pooler: bool = False, seed: int = 0
+) -> Path:
     """A folder that `AutoModel.from_pretrained` loads: `kind` is bert, roberta, xlm-roberta or distilbert; width 16."""
     import torch
     from transformers import AutoConfig, AutoModel
 
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = tiny_tokenizer(folder)
-    common: dict[str, Any] = {"vocab_size": len(tokenizer), "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+    common: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "pad_token_id": 1,
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+    }
     if kind == "distilbert":
-        config = AutoConfig.for_model(kind, dim=16, hidden_dim=32, n_layers=layers, n_heads=2, max_position_embeddings=72, **common)
+        config = AutoConfig.for_model(
+            kind, dim=16, hidden_dim=32, n_layers=layers, n_heads=2, max_position_embeddings=72, **common
+        )
     else:
         config = AutoConfig.for_model(
             kind,
@@ -90,7 +103,15 @@ def messages(count: int = 120, seed: int = 0) -> list[dict[str, Any]]:
             "fire": None if number % 11 == 0 else int(any(w in text for w in ("fire", "fuego"))),
         }
         split = "train" if number % 5 < 3 else "validation" if number % 5 == 3 else "test"
-        rows.append({"id": f"m{number}", "split": split, "lang": ("eng", "spa", "hat")[number % 3], "text": f"{text} {number}", **labels})
+        rows.append(
+            {
+                "id": f"m{number}",
+                "split": split,
+                "lang": ("eng", "spa", "hat")[number % 3],
+                "text": f"{text} {number}",
+                **labels,
+            }
+        )
     return rows
 
 
@@ -132,7 +153,14 @@ def tiny_data(path: Path, **options: Any) -> Any:
     return LabelledMessages(train=str(path if path.exists() else message_file(path)), **settings)
 
 
-def tiny_classifier(folder: Path, head: str = "linear", *, dropout: float = 0.1, encoder: dict[str, Any] | None = None, **options: Any) -> Any:
+def tiny_classifier(
+    folder: Path,
+    head: str = "linear",
+    *,
+    dropout: float = 0.1,
+    encoder: dict[str, Any] | None = None,
+    **options: Any,
+) -> Any:
     """A MultilabelClassifier over `tiny_encoder(folder)`; `head` is linear or native."""
     from tocsin.labels.schemes import Columns
     from tocsin.models.classifier import MultilabelClassifier

@@ -22,7 +22,7 @@ class RemembersArguments:
         if "__init__" in cls.__dict__:
             cls.__init__ = _remembering(cls.__init__)  # type: ignore[method-assign]
 
-    def __new__(cls, *_: Any, **__: Any) -> Any:
+    def __new__(cls, *_: Any, **__: Any) -> Any:  # noqa: D102 - object's own
         made = super().__new__(cls)
         object.__setattr__(made, "arguments", {})
         return made
@@ -42,7 +42,7 @@ def _remembering(constructor: Any) -> Any:
                 object.__setattr__(self, "arguments", {})
             bound = signature.bind(self, *given, **named)
             bound.apply_defaults()
-            object.__setattr__(self, "arguments", {k: v for k, v in list(bound.arguments.items())[1:]})
+            object.__setattr__(self, "arguments", dict(list(bound.arguments.items())[1:]))
         else:
             constructor(self, *given, **named)
 

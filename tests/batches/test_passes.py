@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from tocsin.batches.passes import collate, cut_passes
 
-lengths_of_messages = st.lists(st.integers(1, 40), max_size=60).map(lambda found: np.array(found, dtype=np.int32))
+lengths_of_messages = st.lists(st.integers(1, 40), max_size=60).map(
+    lambda found: np.array(found, dtype=np.int32)
+)
 
 
 @settings(deadline=None)

@@ -2,13 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
-from tests.builders import LABELS, quiet_trainer, tiny_classifier, tiny_data, tiny_encoder
 
+from tests.builders import LABELS, quiet_trainer, tiny_classifier, tiny_data, tiny_encoder
 from tocsin.bundles.load import load_bundle
 from tocsin.bundles.save import save_bundle
 from tocsin.errors import BundleError, ConfigError
@@ -24,7 +24,9 @@ TEXTS = ["water near the bridge", "agua", "RT @who fire &amp; rain http://x.y no
 class Registry:
     """Finds what these tests use, as the plugin manager would."""
 
-    known = {c.__name__: c for c in (LinearHead, NativeHead, MeanPooling, ClsPooling, NoCleaner, TweetCleaner)}
+    known: ClassVar[dict[str, type[Any]]] = {
+        c.__name__: c for c in (LinearHead, NativeHead, MeanPooling, ClsPooling, NoCleaner, TweetCleaner)
+    }
 
     def find(self, role: str, name: str) -> type[Any]:
         if name not in self.known:
@@ -47,20 +49,26 @@ def _trained(folder: Path, head: str, **options: Any) -> Any:
 
 
 def _save(model: Any, folder: Path, cleaner: Any = None) -> Path:
-    return save_bundle(folder, model, cleaner=cleaner or TweetCleaner(), max_length=32, card="# card", version="0")
+    return save_bundle(
+        folder, model, cleaner=cleaner or TweetCleaner(), max_length=32, card="# card", version="0"
+    )
 
 
 def _logits(model: Any, texts: list[str]) -> np.ndarray:
     rows = []
     model.eval()
     for text in texts:
-        ids = model.tokenizer(model.prompt + TweetCleaner().clean(text), truncation=True, max_length=32, return_tensors="pt")
+        ids = model.tokenizer(
+            model.prompt + TweetCleaner().clean(text), truncation=True, max_length=32, return_tensors="pt"
+        )
         with torch.no_grad():
             rows.append(model(ids["input_ids"], ids["attention_mask"])[0].numpy())
     return np.array(rows)
 
 
-def test_native_bundle_agrees_with_model_and_with_transformers_pipeline(trained_native: Any, tmp_path: Path) -> None:
+def test_native_bundle_agrees_with_model_and_with_transformers_pipeline(
+    trained_native: Any, tmp_path: Path
+) -> None:
     folder = _save(trained_native, tmp_path / "bundle")
     bundle = load_bundle(folder, Registry())
     wanted = sigmoid(_logits(trained_native, TEXTS))
@@ -86,13 +94,17 @@ def test_linear_bundle_agrees_with_model_and_hides_its_encoder(tmp_path: Path, p
 
 
 def test_sentence_transformers_gives_the_same_vectors(tmp_path: Path) -> None:
-    sentence_transformers = pytest.importorskip("sentence_transformers", reason="the extra `bench` brings sentence-transformers")
+    sentence_transformers = pytest.importorskip(
+        "sentence_transformers", reason="the extra `bench` brings sentence-transformers"
+    )
     for head in ("linear", "native"):
         options = {"encoder": {"prompt": "help: "}} if head == "linear" else {}
         model = _trained(tmp_path / head, head, **options)
         folder = _save(model, tmp_path / head / "bundle", NoCleaner())
         peer = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
-        np.testing.assert_allclose(load_bundle(folder, Registry()).encode(TEXTS[:4]), peer.encode(TEXTS[:4]), atol=1e-5)
+        np.testing.assert_allclose(
+            load_bundle(folder, Registry()).encode(TEXTS[:4]), peer.encode(TEXTS[:4]), atol=1e-5
+        )
 
 
 def test_predictions_do_not_depend_on_order_or_passes(tmp_path: Path) -> None:
@@ -107,7 +119,9 @@ def test_rows_in_use_are_written_back_and_others_are_bit_equal(tmp_path: Path) -
 
     model = _trained(tmp_path, "linear")
     before = load_file(tmp_path / "encoder" / "model.safetensors")["embeddings.word_embeddings.weight"]
-    after = load_file(_save(model, tmp_path / "bundle") / "encoder" / "model.safetensors")["embeddings.word_embeddings.weight"]
+    after = load_file(_save(model, tmp_path / "bundle") / "encoder" / "model.safetensors")[
+        "embeddings.word_embeddings.weight"
+    ]
     used = model.encoder.model.get_input_embeddings().piece_ids
     unused = torch.ones(len(before), dtype=torch.bool)
     unused[used] = False

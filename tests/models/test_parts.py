@@ -1,4 +1,4 @@
-"""Poolings, heads, losses, schedules, cut vocabularies, probes and frozen features, each against an independent reference."""
+"""Poolings, heads, losses, schedules, cut vocabularies, probes and frozen features, each against a reference."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,9 @@ def test_loss_is_torchs_over_known_labels(weight: float | None) -> None:
     logits[known == 0] = float("inf")  # what stands under a null must not reach the sum
     total, count = loss(logits, targets, known)
     factor = None if weight is None else torch.full((4,), weight)
-    every = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=factor, reduction="none")
+    every = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits, targets, pos_weight=factor, reduction="none"
+    )
     torch.testing.assert_close(total, every[known == 1].sum())
     assert count == known.sum()
 
@@ -81,7 +83,9 @@ def test_biases_norms_and_embeddings_are_not_decayed(tmp_path: Path) -> None:
     spared = {names[id(p)] for p in groups[1]["params"]}
     assert groups[1]["weight_decay"] == 0.0
     assert "head.linear.weight" in decayed
-    assert all(not n.endswith("bias") and "LayerNorm" not in n and "word_embeddings" not in n for n in decayed)
+    assert all(
+        not n.endswith("bias") and "LayerNorm" not in n and "word_embeddings" not in n for n in decayed
+    )
     assert any("word_embeddings" in n for n in spared)
     assert decayed | spared == {n for n, p in model.named_parameters() if p.requires_grad}
     assert isinstance(AdamW().build(groups, scaled_gradients=True), torch.optim.AdamW)
@@ -107,7 +111,9 @@ def test_native_head_is_transformers_own(tmp_path: Path, kind: str, pooler: bool
     config = AutoConfig.from_pretrained(folder, num_labels=5)
     peer = AutoModelForSequenceClassification.from_config(config)
     layout = LAYOUTS[kind]
-    state = {layout.encoder_prefix + k: v for k, v in encoder.pretrained_state().items()} | head.native_state()
+    state = {
+        layout.encoder_prefix + k: v for k, v in encoder.pretrained_state().items()
+    } | head.native_state()
     result = peer.load_state_dict(state, strict=False)
     assert not result.unexpected_keys
     assert all("position_ids" in key or "token_type_ids" in key for key in result.missing_keys)
@@ -115,7 +121,9 @@ def test_native_head_is_transformers_own(tmp_path: Path, kind: str, pooler: bool
     ids, mask = torch.tensor([[0, 9, 8, 2], [0, 7, 2, 1]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
     for module in (encoder, head, peer):
         module.eval()
-    torch.testing.assert_close(head(encoder(ids, mask), mask, None), peer(input_ids=ids, attention_mask=mask).logits)
+    torch.testing.assert_close(
+        head(encoder(ids, mask), mask, None), peer(input_ids=ids, attention_mask=mask).logits
+    )
 
 
 def test_native_head_refuses_other_architectures() -> None:
@@ -148,11 +156,20 @@ def test_probe_is_scikit_learns_logistic_regression() -> None:
     from sklearn.preprocessing import StandardScaler
 
     generator = np.random.default_rng(1)
-    features = generator.normal(size=(300, 6)).astype(np.float32) * np.array([1, 5, 0.1, 2, 1, 1], dtype=np.float32) + 3
-    targets = (features @ generator.normal(size=(6, 2)) + generator.normal(size=(300, 2)) > 4).astype(np.float32)
+    features = (
+        generator.normal(size=(300, 6)).astype(np.float32) * np.array([1, 5, 0.1, 2, 1, 1], dtype=np.float32)
+        + 3
+    )
+    targets = (features @ generator.normal(size=(6, 2)) + generator.normal(size=(300, 2)) > 4).astype(
+        np.float32
+    )
     known = (generator.random((300, 2)) > 0.2).astype(np.float32)
     weight, bias = fit_probe(
-        torch.from_numpy(features), torch.from_numpy(targets * known), torch.from_numpy(known), BinaryCrossEntropy(), l2=4.0
+        torch.from_numpy(features),
+        torch.from_numpy(targets * known),
+        torch.from_numpy(known),
+        BinaryCrossEntropy(),
+        l2=4.0,
     )
     scaled = StandardScaler().fit_transform(features)
     for label in range(2):
@@ -163,6 +180,14 @@ def test_probe_is_scikit_learns_logistic_regression() -> None:
 
 
 # Frozen --------------------------------------------------------------------------------------------------------------
+
+
+class _Nothing:
+    """Features that are never there, so that the encoder runs each time."""
+
+    def compute(self, split: str) -> None: ...
+
+    def of(self, part: Any, split: str) -> None: ...
 
 
 @pytest.mark.parametrize("head", ["linear", "native"])
@@ -185,7 +210,7 @@ def test_frozen_encoder_runs_once_and_gives_the_same_fit(tmp_path: Path, head: s
 
         model.encoder.forward = counted
         if not cached:
-            model._cache_features = lambda *_: None
+            model._frozen_features = lambda data: _Nothing()
         quiet_trainer(tmp_path, max_epochs=3).fit(model, datamodule=tiny_data(tmp_path / "m.parquet"))
         return model
 
@@ -193,7 +218,9 @@ def test_frozen_encoder_runs_once_and_gives_the_same_fit(tmp_path: Path, head: s
     once = calls
     without = fit(False)
     assert once < calls / 2
-    for (name, mine), other in zip(with_cache.head.named_parameters(), without.head.parameters(), strict=True):
+    for (name, mine), other in zip(
+        with_cache.head.named_parameters(), without.head.parameters(), strict=True
+    ):
         torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-4, msg=name)
     fit(True)
     assert calls == 0  # the vectors came from the cache
@@ -224,7 +251,9 @@ def test_layers_and_pieces_are_cut(tmp_path: Path) -> None:
     assert cut.config.vocab_size == len(cut.tokenizer) == 40
     ids = cut.tokenizer("water flood", return_tensors="pt")["input_ids"]
     old = whole.tokenizer("water flood", return_tensors="pt")["input_ids"]
-    assert cut.tokenizer.convert_ids_to_tokens(ids[0].tolist()) == whole.tokenizer.convert_ids_to_tokens(old[0].tolist())
+    assert cut.tokenizer.convert_ids_to_tokens(ids[0].tolist()) == whole.tokenizer.convert_ids_to_tokens(
+        old[0].tolist()
+    )
     embedded = cut.model.get_input_embeddings()(ids)
     torch.testing.assert_close(embedded, whole.model.get_input_embeddings()(old))
     assert cut(ids, torch.ones_like(ids)).shape == (1, ids.shape[1], 16)
@@ -252,7 +281,8 @@ def test_cutting_needs_a_unigram_tokenizer_and_room(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("freeze", "trained"), [("none", {"embeddings", "0", "1"}), ("embeddings", {"0", "1"}), (1, {"1"}), ("all", set())]
+    ("freeze", "trained"),
+    [("none", {"embeddings", "0", "1"}), ("embeddings", {"0", "1"}), (1, {"1"}), ("all", set())],
 )
 def test_freeze(tmp_path: Path, freeze: Any, trained: set[str]) -> None:
     encoder = TransformerEncoder(str(tiny_encoder(tmp_path / "encoder")), freeze=freeze)

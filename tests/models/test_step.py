@@ -21,7 +21,9 @@ def _weights(model: Any) -> dict[str, torch.Tensor]:
     return state | {f"head.{k}": v.detach() for k, v in model.head.state_dict().items()}
 
 
-def _fit(folder: Path, steps: int = 5, *, seed: int = 3, data: dict[str, Any] | None = None, **options: Any) -> Any:
+def _fit(
+    folder: Path, steps: int = 5, *, seed: int = 3, data: dict[str, Any] | None = None, **options: Any
+) -> Any:
     # SGD-like comparability: Adam divides by the gradient's size, so rounding near zero gradients would be magnified.
     torch.manual_seed(seed)
     options.setdefault("optimizer", AdamW(lr=1e-3, eps=1e-3))
@@ -41,7 +43,9 @@ def _assert_close(first: Any, second: Any, tolerance: float = 2e-5) -> None:
     mine, other = _weights(first), _weights(second)
     assert mine.keys() == other.keys()
     for name in mine:
-        torch.testing.assert_close(mine[name], other[name], atol=tolerance, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            mine[name], other[name], atol=tolerance, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 @pytest.mark.parametrize("tokens_per_pass", [1, 40, 100_000])
@@ -97,7 +101,9 @@ def test_gradient_does_not_depend_on_padding_or_row_order(tmp_path: Path) -> Non
     model = tiny_classifier(tmp_path / "encoder", dropout=0.0)
     model.build()
     generator = np.random.default_rng(0)
-    tokens = [np.concatenate([[0], generator.integers(4, 50, n), [2]]).astype(np.int32) for n in (3, 9, 1, 17)]
+    tokens = [
+        np.concatenate([[0], generator.integers(4, 50, n), [2]]).astype(np.int32) for n in (3, 9, 1, 17)
+    ]
     targets = generator.integers(0, 2, (4, 3)).astype(np.float32)
     targets[1, 2] = np.nan
 
@@ -178,7 +184,11 @@ def test_clipping_bounds_the_whole_gradient(tmp_path: Path) -> None:
     clip = model.on_before_optimizer_step
 
     def norm() -> float:
-        return float(torch.linalg.vector_norm(torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None])))
+        return float(
+            torch.linalg.vector_norm(
+                torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None])
+            )
+        )
 
     def measured(optimizer: Any) -> None:
         before.append(norm())
@@ -186,7 +196,9 @@ def test_clipping_bounds_the_whole_gradient(tmp_path: Path) -> None:
         after.append(norm())
 
     model.on_before_optimizer_step = measured
-    quiet_trainer(tmp_path, max_epochs=1, limit_val_batches=0).fit(model, datamodule=tiny_data(tmp_path / "m.parquet"))
+    quiet_trainer(tmp_path, max_epochs=1, limit_val_batches=0).fit(
+        model, datamodule=tiny_data(tmp_path / "m.parquet")
+    )
     assert len(after) == 9
     assert min(before) > 1e-2
     assert max(after) <= 1e-3 * 1.001
@@ -246,12 +258,17 @@ def test_checkpoint_with_labels_in_another_order_is_refused_with_both_lists(tmp_
     other = tiny_classifier(tmp_path / "encoder", labels=turned)
     with pytest.raises(LabelError, match=r"water.*fire"):
         quiet_trainer(tmp_path).test(
-            other, datamodule=tiny_data(tmp_path / "m.parquet", labels=turned), ckpt_path=tmp_path / "a.ckpt", weights_only=True
+            other,
+            datamodule=tiny_data(tmp_path / "m.parquet", labels=turned),
+            ckpt_path=tmp_path / "a.ckpt",
+            weights_only=True,
         )
 
 
 @pytest.mark.parametrize("freeze", ["none", "embeddings", "all", 1])
-def test_checkpoint_restores_every_weight_and_holds_none_that_its_source_holds(tmp_path: Path, freeze: Any) -> None:
+def test_checkpoint_restores_every_weight_and_holds_none_that_its_source_holds(
+    tmp_path: Path, freeze: Any
+) -> None:
     tiny_encoder(tmp_path / "encoder")
     model = tiny_classifier(tmp_path / "encoder", encoder={"freeze": freeze})
     data = tiny_data(tmp_path / "m.parquet")
@@ -263,7 +280,13 @@ def test_checkpoint_restores_every_weight_and_holds_none_that_its_source_holds(t
     assert bool(frozen) == (freeze != "none")
     assert not frozen & state.keys()
     again = tiny_classifier(tmp_path / "encoder", encoder={"freeze": freeze})
-    quiet_trainer(tmp_path).test(again, datamodule=tiny_data(tmp_path / "m.parquet"), ckpt_path=tmp_path / "a.ckpt", weights_only=True, verbose=False)
+    quiet_trainer(tmp_path).test(
+        again,
+        datamodule=tiny_data(tmp_path / "m.parquet"),
+        ckpt_path=tmp_path / "a.ckpt",
+        weights_only=True,
+        verbose=False,
+    )
     for name, value in _weights(model).items():
         assert torch.equal(value, _weights(again)[name]), name
 
@@ -280,7 +303,9 @@ def test_couples_rows_is_declared_by_the_role() -> None:
         ({"probe_l2": 0.0}, "probe_l2"),
     ],
 )
-def test_settings_that_cannot_be_meant_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+def test_settings_that_cannot_be_meant_are_refused(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         tiny_classifier(tmp_path / "encoder", **options)
 

@@ -49,12 +49,17 @@ def write_arrow(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
         DataError: The cache folder cannot be written.
     """
     try:
-        with whole_file(path) as part, pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        with (
+            whole_file(path) as part,
+            pa.OSFile(str(part), "wb") as sink,
+            pa.ipc.new_file(sink, schema) as writer,
+        ):
             for batch in batches:
                 writer.write_batch(batch)
     except OSError as error:
         raise DataError(
-            f"the token cache cannot be written ({error.strerror or error}). Set data.init_args.cache or TOCSIN_CACHE to a folder "
+            f"the token cache cannot be written ({error.strerror or error}). Set data.init_args.cache or "
+            "TOCSIN_CACHE to a folder "
             "with room that can be written.",
             file=path.parent,
         ) from error
@@ -67,7 +72,9 @@ class TokenStore:
         path: A file that `TokenStore.build` wrote.
     """
 
-    _SCHEMA = pa.schema([("tokens", pa.list_(pa.int32())), ("truncated", pa.bool_()), ("unknown", pa.int32())])
+    _SCHEMA = pa.schema(
+        [("tokens", pa.list_(pa.int32())), ("truncated", pa.bool_()), ("unknown", pa.int32())]
+    )
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -128,7 +135,11 @@ class TokenStore:
 
 
 def _tokenise(
-    texts: Sequence[str] | pa.ChunkedArray, tokenizer: Any, max_length: int, prompt: str, advance: Callable[[int], None]
+    texts: Sequence[str] | pa.ChunkedArray,
+    tokenizer: Any,
+    max_length: int,
+    prompt: str,
+    advance: Callable[[int], None],
 ) -> Iterator[pa.RecordBatch]:
     from tokenizers import Tokenizer
 

@@ -46,7 +46,9 @@ class Corpus:
         targets = self.targets_NL[self.rows("train")]
         known = np.count_nonzero(~np.isnan(targets), axis=0)
         with np.errstate(invalid="ignore"):
-            return np.where(known > 0, np.nansum(targets, axis=0, dtype=np.float64) / np.maximum(known, 1), np.nan)
+            return np.where(
+                known > 0, np.nansum(targets, axis=0, dtype=np.float64) / np.maximum(known, 1), np.nan
+            )
 
     def counts(self) -> dict[str, int]:
         """Messages of each split."""
@@ -63,7 +65,10 @@ def choose_rows(ids: Any, split_names: np.ndarray, limits: Mapping[str, int], se
     for split, limit in limits.items():
         rows = np.flatnonzero(split_names == split)
         if len(rows) > limit:
-            keys = [hashlib.blake2b(f"{seed}:{ids[int(row)]}".encode("utf-8", "replace"), digest_size=8).digest() for row in rows]
+            keys = [
+                hashlib.blake2b(f"{seed}:{ids[int(row)]}".encode("utf-8", "replace"), digest_size=8).digest()
+                for row in rows
+            ]
             order = sorted(range(len(rows)), key=keys.__getitem__)
             kept[rows[order[limit:]]] = ""
     return kept

@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from tocsin.batches.cache import TokenStore, content_key, file_digest, tokenizer_digest
 from tocsin.batches.corpus import SPLITS, Corpus, choose_rows
-from tocsin.batches.passes import MessagePass, Step, collate, cut_passes
+from tocsin.batches.passes import MessagePass, cut_passes
 from tocsin.batches.protocols import ReadsTokens
+from tocsin.batches.rows import SplitRows
 from tocsin.batches.sampler import PassSampler, StepSampler
 from tocsin.errors import ConfigError, DataError
 from tocsin.labels.schemes import LabelScheme
@@ -89,17 +90,28 @@ class LabelledMessages(LightningDataModule):
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True
-        for name, value in (("max_length", max_length), ("batch_size", batch_size), ("pool_steps", pool_steps)):
+        for name, value in (
+            ("max_length", max_length),
+            ("batch_size", batch_size),
+            ("pool_steps", pool_steps),
+        ):
             if value < 1:
                 raise ConfigError(f"LabelledMessages: {name} is {value}; wanted at least 1.")
         if tokens_per_pass is not None and tokens_per_pass < 1:
-            raise ConfigError(f"LabelledMessages: tokens_per_pass is {tokens_per_pass}; wanted at least 1, or null.")
-        unknown = sorted(set(max_messages or {}) - set(SPLITS))
-        if unknown:
-            raise ConfigError(f"LabelledMessages: max_messages names {unknown}; the splits are {', '.join(SPLITS)}.")
+            raise ConfigError(
+                f"LabelledMessages: tokens_per_pass is {tokens_per_pass}; wanted at least 1, or null."
+            )
+        for split, most in (max_messages or {}).items():
+            if split not in SPLITS:
+                raise ConfigError(
+                    f"LabelledMessages: max_messages names {split!r}; the splits are {', '.join(SPLITS)}."
+                )
+            if most < 0:
+                raise ConfigError(f"LabelledMessages: max_messages of {split} is {most}; wanted at least 0.")
         if splitter is not None and (validation is not None or test is not None):
             raise ConfigError(
-                "LabelledMessages: a splitter divides `train` into three splits, but `validation` or `test` files are given too. "
+                "LabelledMessages: a splitter divides `train` into three splits, but `validation` or "
+                "`test` files are given too. "
                 "Leave out one or the other."
             )
         self.labels = labels
@@ -140,11 +152,22 @@ class LabelledMessages(LightningDataModule):
         return self._corpus
 
     def _read(self) -> Corpus:
-        extra = list(dict.fromkeys([*self.labels.columns, *self.slices, *(self.splitter.columns if self.splitter else ())]))
+        extra = list(
+            dict.fromkeys(
+                [*self.labels.columns, *self.slices, *(self.splitter.columns if self.splitter else ())]
+            )
+        )
         paths = {split: [resolve_data_path(name) for name in names] for split, names in self.files.items()}
+        given = [path for split in SPLITS for path in paths[split]]
+        for path in given:
+            if given.count(path) > 1:
+                raise DataError(
+                    "named more than once in train, validation and test; its rows can stand in one split only.",
+                    file=path,
+                )
         # All files in one call: ids are made unique over all of them, and types are compared between them.
         messages = read_messages(
-            [path for split in SPLITS for path in paths[split]],
+            given,
             text=self.text,
             id=self.id,
             lang=self.lang,
@@ -155,7 +178,10 @@ class LabelledMessages(LightningDataModule):
             progress=True,
         )
         table = messages.table
-        facts = {name: getattr(messages, name) for name in ("dropped_empty", "kept_empty", "null_texts", "repeated_ids")}
+        facts = {
+            name: getattr(messages, name)
+            for name in ("dropped_empty", "kept_empty", "null_texts", "repeated_ids")
+        }
         if self.splitter is not None:
             division = self.splitter.split(table)
             split_names, crossing = np.asarray(division.names, dtype=object), division.crossing
@@ -165,11 +191,19 @@ class LabelledMessages(LightningDataModule):
             crossing = crossing_texts(table, split_names)
         split_names = choose_rows(table["id"], split_names, self.max_messages, self._seed())
         corpus = Corpus(
-            table, self.labels.targets(table), tuple(self.labels.names), split_names, crossing, facts, self.max_messages, tuple(self.slices)
+            table,
+            self.labels.targets(table),
+            tuple(self.labels.names),
+            split_names,
+            crossing,
+            facts,
+            self.max_messages,
+            tuple(self.slices),
         )
         if not corpus.counts()["train"] and not corpus.counts()["test"]:
             raise DataError(
-                f"no message is left in train or test: {len(table)} were read, {facts['dropped_empty']} dropped as empty. Look at "
+                f"no message is left in train or test: {len(table)} were read, {facts['dropped_empty']} "
+                "dropped as empty. Look at "
                 "the text column, the cleaner and the splitter.",
                 file=", ".join(self.files["train"]),
             )
@@ -230,7 +264,9 @@ class LabelledMessages(LightningDataModule):
         path = folder / f"{self._tokens_key}.arrow"
         texts = corpus.table["text"]
         with progress_bar("tokenising", len(texts), unit="messages", show=not path.exists()) as advance:
-            self._tokens = TokenStore.build(path, texts, model.tokenizer, self.max_length, model.prompt, advance)
+            self._tokens = TokenStore.build(
+                path, texts, model.tokenizer, self.max_length, model.prompt, advance
+            )
 
     def _audit(self) -> Audit:
         corpus, tokens = self.corpus(), self._store()
@@ -261,6 +297,10 @@ class LabelledMessages(LightningDataModule):
         """Targets `(n, L)` float32, NaN where unknown."""
         return self.corpus().targets_NL[rows]
 
+    def prior(self) -> np.ndarray:
+        """Share of positives of each label among known training labels, `(L,)`, NaN where none is known."""
+        return self.corpus().prior()
+
     def pieces_in_use(self) -> np.ndarray:
         """Token ids that occur in the training split, sorted."""
         return self._store().pieces_in(self.rows("train"))
@@ -284,7 +324,7 @@ class LabelledMessages(LightningDataModule):
 
     def passes(self, rows: np.ndarray) -> Iterator[MessagePass]:
         """Passes that cover these rows, each once, longest first."""
-        data = _Rows(self, rows)
+        data = self._split_rows(rows)
         for chosen in cut_passes(data.lengths, self._budget()):
             yield data.message_pass(chosen)
 
@@ -303,6 +343,10 @@ class LabelledMessages(LightningDataModule):
             "seed": self._seed(),
         }
 
+    def _split_rows(self, rows: np.ndarray) -> SplitRows:
+        pad = self._model().tokenizer.pad_token_id
+        return SplitRows(self._store(), rows, self.targets(rows), 0 if pad is None else pad)
+
     def _budget(self) -> int:
         if self.tokens_per_pass is not None:
             return self.tokens_per_pass
@@ -320,9 +364,12 @@ class LabelledMessages(LightningDataModule):
         Raises:
             DataError: The training split is empty.
         """
-        data = _Rows(self, self.rows("train"))
+        data = self._split_rows(self.rows("train"))
         if not len(data):
-            raise DataError("the training split holds no message. Look at the splitter and at max_messages.", file=self.files["train"][0])
+            raise DataError(
+                "the training split holds no message. Look at the splitter and at max_messages.",
+                file=self.files["train"][0],
+            )
         rank, world_size = self._ranks()
         self._sampler = StepSampler(
             data.lengths, self.batch_size, self._budget(), self.pool_steps, self._seed(), rank, world_size
@@ -330,15 +377,15 @@ class LabelledMessages(LightningDataModule):
         if self._position is not None:
             self._sampler.load_state_dict(self._position)
             self._position = None
-        return DataLoader(data, batch_sampler=self._sampler, collate_fn=data.step)  # type: ignore[arg-type]
+        return _StepLoader(data, batch_sampler=self._sampler, collate_fn=data.step)
 
     def _evaluation_loader(self, split: str) -> DataLoader[Any] | list[Any]:
-        data = _Rows(self, self.rows(split))
+        data = self._split_rows(self.rows(split))
         if not len(data):
             rank_zero_info(f"The {split} split holds no message; nothing is evaluated on it.")
             return []
         sampler = PassSampler(data.lengths, self._budget(), *self._ranks())
-        return DataLoader(data, batch_sampler=sampler, collate_fn=data.only_pass)  # type: ignore[arg-type]
+        return DataLoader(data, batch_sampler=sampler, collate_fn=data.only_pass)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Passes of the validation split, each message once over all ranks."""
@@ -355,7 +402,8 @@ class LabelledMessages(LightningDataModule):
         if self._sampler is None or self.trainer is None:
             return {}
         # Counted from the steps that were trained, not from the loader, which may have fetched ahead.
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress
+        done = progress.total.processed
         epoch, step = divmod(done, max(1, int(self.trainer.num_training_batches)))
         return {**self._sampler.state_dict(), "epoch": epoch, "step": step}
 
@@ -364,33 +412,17 @@ class LabelledMessages(LightningDataModule):
         self._position = state_dict or None
 
 
-class _Rows(Dataset[np.ndarray]):
-    """Positions of one split; a "sample" is a whole pass, because lengths decide what belongs together."""
+class _StepLoader(DataLoader[Any]):
+    """Tells Lightning, which looks for these two methods, that a fit can be resumed within an epoch.
 
-    def __init__(self, source: LabelledMessages, rows: np.ndarray) -> None:
-        self.rows = rows
-        self.tokens = source._store()
-        self.lengths = self.tokens.lengths[rows]
-        self.targets_NL = source.targets(rows)
-        pad = source._model().tokenizer.pad_token_id
-        self.pad_id = 0 if pad is None else pad
+    The position itself is state of the DataModule, counted from the steps that were trained.
+    """
 
-    def __len__(self) -> int:
-        return len(self.rows)
+    def state_dict(self) -> dict[str, Any]:
+        return {}
 
-    def __getitem__(self, chosen: np.ndarray) -> np.ndarray:
-        return chosen
-
-    def message_pass(self, chosen: np.ndarray) -> MessagePass:
-        rows = np.where(chosen >= 0, self.rows[chosen], -1)
-        # A filler borrows the tokens of the first message; its row number keeps its labels out of the loss.
-        return collate([self.tokens[self.rows[max(i, 0)]] for i in chosen], self.targets_NL[np.maximum(chosen, 0)], rows, self.pad_id)
-
-    def step(self, chosen: list[np.ndarray]) -> Step:
-        return Step([self.message_pass(part) for part in chosen])
-
-    def only_pass(self, chosen: list[np.ndarray]) -> MessagePass:
-        return self.message_pass(chosen[0])
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        pass
 
 
 def _as_list(names: str | list[str] | None) -> list[str]:

@@ -59,7 +59,9 @@ def cut_passes(lengths: np.ndarray, tokens_per_pass: int) -> list[np.ndarray]:
     return passes
 
 
-def collate(tokens: Sequence[np.ndarray], targets_BL: np.ndarray, rows_B: np.ndarray, pad_id: int) -> MessagePass:
+def collate(
+    tokens: Sequence[np.ndarray], targets_BL: np.ndarray, rows_B: np.ndarray, pad_id: int
+) -> MessagePass:
     """Pad to the longest message of the pass.
 
     Args:

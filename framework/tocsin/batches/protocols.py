@@ -30,6 +30,9 @@ class ServesMessages(Protocol):
     def targets(self, rows: np.ndarray) -> np.ndarray:
         """Targets `(n, L)` float32, NaN where unknown."""
 
+    def prior(self) -> np.ndarray:
+        """Share of positives of each label among known training labels, `(L,)`, NaN where none is known."""
+
     def pieces_in_use(self) -> np.ndarray:
         """Token ids that occur in the training split, sorted."""
 

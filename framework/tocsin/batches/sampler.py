@@ -11,7 +11,9 @@ from tocsin.errors import ConfigError
 __all__ = ["PassSampler", "StepSampler", "epoch_steps"]
 
 
-def epoch_steps(lengths: np.ndarray, batch_size: int, pool_steps: int, seed: int, epoch: int) -> list[np.ndarray]:
+def epoch_steps(
+    lengths: np.ndarray, batch_size: int, pool_steps: int, seed: int, epoch: int
+) -> list[np.ndarray]:
     """Shuffle messages into optimiser steps of one epoch; each message stands in exactly one.
 
     Args:
@@ -130,7 +132,8 @@ class StepSampler:
         """
         if state["messages"] != len(self.lengths):
             raise ConfigError(
-                f"The position was saved over {state['messages']} training messages; there are {len(self.lengths)} now. Resume "
+                f"The position was saved over {state['messages']} training messages; there are "
+                f"{len(self.lengths)} now. Resume "
                 "with the same data, or start a new fit from the weights."
             )
         self.epoch, self.step, self.seed = state["epoch"], state["step"], state["seed"]

@@ -31,17 +31,30 @@ class BundleWriter(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the bundle on rank 0; the module is left with the best checkpoint's weights."""
-        if not isinstance(pl_module, MultilabelClassifier) or trainer.interrupted or not trainer.is_global_zero:
+        if (
+            not isinstance(pl_module, MultilabelClassifier)
+            or trainer.interrupted
+            or not trainer.is_global_zero
+        ):
             return
         self._take_best(trainer, pl_module)
         data: Any = getattr(trainer, "datamodule", None)
         if data is None or not hasattr(data, "cleaner"):
-            rank_zero_info("No bundle was written: the fit had no LabelledMessages, so cleaner and length are unknown.")
+            rank_zero_info(
+                "No bundle was written: the fit had no LabelledMessages, so cleaner and length are unknown."
+            )
             return
         scores = Path(self.scores) if self.scores else None
-        table = ScoresTable.read(scores) if scores and scores.is_file() else pl_module.scores.get("validation")
+        table = (
+            ScoresTable.read(scores) if scores and scores.is_file() else pl_module.scores.get("validation")
+        )
         card = model_card(
-            self.name, pl_module, table, data.provenance(), max_length=data.max_length, cleaner=type(data.cleaner).__name__
+            self.name,
+            pl_module,
+            table,
+            data.provenance(),
+            max_length=data.max_length,
+            cleaner=type(data.cleaner).__name__,
         )
         device = pl_module.device
         save_bundle(

@@ -28,7 +28,9 @@ TOLERANCE = 1e-3
 """Largest difference of a probability that is taken for another processor's rounding."""
 
 
-def make_canaries(predictor: Predictor, cleaner: Cleaner, texts: Sequence[str] = CANARY_TEXTS) -> list[Canary]:
+def make_canaries(
+    predictor: Predictor, cleaner: Cleaner, texts: Sequence[str] = CANARY_TEXTS
+) -> list[Canary]:
     """Note tokens and probabilities of the canary texts."""
     cleaned = [cleaner.clean(text) for text in texts]
     probabilities = sigmoid(predictor.logits(cleaned))
@@ -48,13 +50,16 @@ def check_canaries(manifest: Manifest, predictor: Predictor, cleaner: Cleaner, w
     for canary, ids in zip(manifest.canaries, predictor.token_ids(cleaned), strict=True):
         if predictor.tokens_digest(ids) != canary.tokens:
             raise BundleError(
-                f"{where}: the tokenizer no longer gives the tokens that it gave when the bundle was written (canary {canary.text[:40]!r}). "
-                "A tokenizer file was changed, or this version of transformers reads it otherwise; predictions would be wrong."
+                f"{where}: the tokenizer no longer gives the tokens that it gave when the bundle was "
+                f"written (canary {canary.text[:40]!r}). "
+                "A tokenizer file was changed, or this version of transformers reads it otherwise; "
+                "predictions would be wrong."
             )
     wanted = np.array([canary.probabilities for canary in manifest.canaries])
     off = np.abs(sigmoid(predictor.logits(cleaned)) - wanted).max(initial=0.0)
     if not off <= TOLERANCE:
         raise BundleError(
-            f"{where}: probabilities of the canary texts are off by {off:.3g} (at most {TOLERANCE} is rounding). The weights were changed, "
+            f"{where}: probabilities of the canary texts are off by {off:.3g} (at most {TOLERANCE} is "
+            "rounding). The weights were changed, "
             "or do not belong to this tocsin.json; take the bundle afresh from its run."
         )

@@ -1,4 +1,4 @@
-"""The model card: what the model was made from, what it scores beside trivial baselines, where it fails, how to load it."""
+"""The model card: what the model was made from, what it scores, where it fails, how to load it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,7 +36,8 @@ def model_card(
     parts = [
         _front_matter(model),
         f"# {name}",
-        "Multilabel text classifier, made by Tocsin. Give it batches of messages, not single ones: it is right about shares and "
+        "Multilabel text classifier, made by Tocsin. Give it batches of messages, not single ones: it is "
+        "right about shares and "
         "trends before it is right about one message, and its output is no ground for action against a person.",
         "## Data",
         _data(facts, cleaner, max_length),
@@ -71,11 +72,17 @@ def _data(facts: dict[str, Any], cleaner: str, max_length: int) -> str:
 
 def _recipe(model: MultilabelClassifier) -> str:
     def described(component: Any) -> str:
-        shown = ", ".join(f"{key} {value}" for key, value in component.arguments.items() if value not in (None, ""))
+        shown = ", ".join(
+            f"{key} {value}" for key, value in component.arguments.items() if value not in (None, "")
+        )
         return f"{type(component).__name__}" + (f" ({shown})" if shown else "")
 
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    start = f"head started from a linear probe (L2 {model.probe_l2:g})" if model.start_from_probe else "head started at random"
+    start = (
+        f"head started from a linear probe (L2 {model.probe_l2:g})"
+        if model.start_from_probe
+        else "head started at random"
+    )
     rows = {
         "Encoder": described(model.encoder),
         "Pooling": "first token" if model.pooling is None else described(model.pooling),
@@ -92,10 +99,11 @@ def _recipe(model: MultilabelClassifier) -> str:
 def _figures(table: ScoresTable | None, draws: int) -> str:
     if table is None or table.targets_NL is None:
         return "Nothing was evaluated: the data had no validation split."
-    by = ["lang"] if any(lang is not None for lang in table.langs) else []
+    by = ["lang"] if any(lang is not None for lang in table.column("lang")) else []
     result = assess(table, "this model", by=by, draws=draws)
-    return "On the validation split, which also chose the checkpoint, so these lean to the bright side.\n\n" + to_markdown(
-        result, per_label=True
+    return (
+        "On the validation split, which also chose the checkpoint, so these lean to the bright side.\n\n"
+        + to_markdown(result, per_label=True)
     )
 
 
@@ -106,9 +114,11 @@ def _limits(model: MultilabelClassifier, table: ScoresTable | None, facts: dict[
     ]
     rare = _rare_labels(model.label_names, facts)
     if rare:
-        lines.append(f"- Fewer than {_FEW:,} positive training messages: {', '.join(rare)}. Read their figures with care.")
+        lines.append(
+            f"- Fewer than {_FEW:,} positive training messages: {', '.join(rare)}. Read their figures with care."
+        )
     if table is not None:
-        languages = sorted({str(lang) for lang in table.langs if lang is not None})
+        languages = sorted({str(lang) for lang in table.column("lang") if lang is not None})
         shown = ", ".join(languages[:30]) if languages else "not stated by the data"
         lines.append(f"- Evaluated languages: {shown}. Nothing is known of others.")
     return "\n".join(lines)
@@ -124,7 +134,11 @@ def _rare_labels(names: Sequence[str], facts: dict[str, Any]) -> list[str]:
 def _loading(model: MultilabelClassifier) -> str:
     prompt = model.encoder.prompt
     native = type(model.head).__name__ == "NativeHead"
-    code = ["import tocsin", 'bundle = tocsin.load("bundle")', 'bundle.predict(["a message"]).probabilities  # (1, L)']
+    code = [
+        "import tocsin",
+        'bundle = tocsin.load("bundle")',
+        'bundle.predict(["a message"]).probabilities  # (1, L)',
+    ]
     lines = ["```python", *code, "```"]
     if native:
         lines += [
@@ -136,5 +150,9 @@ def _loading(model: MultilabelClassifier) -> str:
             'pipeline("text-classification", model="bundle", top_k=None)("a message", truncation=True)',
             "```",
         ]
-    lines += ["", "The vectors: `SentenceTransformer(\"bundle\")`" + (f"; texts take the prompt `{prompt}`, which it adds." if prompt else ".")]
+    lines += [
+        "",
+        'The vectors: `SentenceTransformer("bundle")`'
+        + (f"; texts take the prompt `{prompt}`, which it adds." if prompt else "."),
+    ]
     return "\n".join(lines)

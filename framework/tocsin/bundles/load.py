@@ -74,7 +74,9 @@ class Bundle:
         """What the training texts went through."""
         return self.cleaner.clean(text)
 
-    def predict(self, texts: Sequence[str], advance: Callable[[int], None] = lambda done: None) -> Predictions:
+    def predict(
+        self, texts: Sequence[str], advance: Callable[[int], None] = lambda done: None
+    ) -> Predictions:
         """Clean, tokenise and score texts, in float32.
 
         Args:
@@ -132,7 +134,9 @@ def _refuse_foreign_code(path: Path) -> None:
     except (OSError, ValueError) as error:
         raise BundleError(f"{path} cannot be read: {error}.") from error
     if "auto_map" in config:
-        raise BundleError(f"{path} names code of its own (auto_map); a Tocsin bundle never does, and it is not run.")
+        raise BundleError(
+            f"{path} names code of its own (auto_map); a Tocsin bundle never does, and it is not run."
+        )
 
 
 def _component(registry: Finder, role: str, named: ComponentName) -> Any:
@@ -141,7 +145,9 @@ def _component(registry: Finder, role: str, named: ComponentName) -> Any:
     except (PluginError, ConfigError) as error:
         raise BundleError(f"The bundle needs the {role} {named.name}. {error}") from error
     except TypeError as error:
-        raise BundleError(f"The bundle's {role} {named.name} was built with other arguments than this version takes: {error}") from error
+        raise BundleError(
+            f"The bundle's {role} {named.name} was built with other arguments than this version takes: {error}"
+        ) from error
     if isinstance(made, torch.nn.Module):
         made.eval()
     return made

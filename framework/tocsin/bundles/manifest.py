@@ -89,7 +89,8 @@ def read_manifest(folder: Path) -> Manifest:
         plain = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BundleError(
-            f"{folder} holds no {_NAME}, so it is no Tocsin bundle, or one whose writing was cut short. Wanted the folder `bundle` of a "
+            f"{folder} holds no {_NAME}, so it is no Tocsin bundle, or one whose writing was cut short. "
+            "Wanted the folder `bundle` of a "
             "run."
         ) from None
     except (OSError, ValueError) as error:
@@ -102,7 +103,9 @@ def read_manifest(folder: Path) -> Manifest:
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path} is damaged: {type(error).__name__} {error}.") from error
     if label_digest(manifest.labels) != manifest.labels_digest:
-        raise BundleError(f"{path}: the label names do not match their digest; they were changed or put in another order.")
+        raise BundleError(
+            f"{path}: the label names do not match their digest; they were changed or put in another order."
+        )
     return manifest
 
 
@@ -128,7 +131,10 @@ def _manifest(plain: dict[str, Any]) -> Manifest:
         head=component(plain["head"]),
         pooling=None if plain["pooling"] is None else component(plain["pooling"]),
         threshold=float(plain["threshold"]),
-        canaries=[Canary(str(c["text"]), str(c["tokens"]), [float(p) for p in c["probabilities"]]) for c in plain["canaries"]],
+        canaries=[
+            Canary(str(c["text"]), str(c["tokens"]), [float(p) for p in c["probabilities"]])
+            for c in plain["canaries"]
+        ],
         written_by=str(plain["written_by"]),
         labels_digest=str(plain["labels_digest"]),
     )

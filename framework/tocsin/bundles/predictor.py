@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tocsin.batches.passes import MessagePass, collate, cut_passes
+from tocsin.models import network
 from tocsin.models.encoders import Encoder
 from tocsin.models.heads import FeatureHead, Head
 from tocsin.models.pooling import Pooling
@@ -66,9 +67,7 @@ class Predictor:
         """Logits `(N, L)` float32 of cleaned texts."""
 
         def run(part: MessagePass) -> Tensor:
-            hidden_BTD = self.encoder(part.input_ids_BT, part.mask_BT)
-            vector_BD = None if self.pooling is None else self.pooling(hidden_BTD, part.mask_BT)
-            return self.head(hidden_BTD, part.mask_BT, vector_BD)
+            return network.logits(self.encoder, self.pooling, self.head, part.input_ids_BT, part.mask_BT)
 
         return self._run(texts, run, self.labels, advance)
 
@@ -95,7 +94,11 @@ class Predictor:
             yield chosen, MessagePass(*(tensor.to(self.device) for tensor in part))
 
     def _run(
-        self, texts: Sequence[str], network: Callable[[MessagePass], Tensor], width: int, advance: Callable[[int], None]
+        self,
+        texts: Sequence[str],
+        network: Callable[[MessagePass], Tensor],
+        width: int,
+        advance: Callable[[int], None],
     ) -> np.ndarray:
         result = np.zeros((len(texts), width), dtype=np.float32)
         with torch.inference_mode():

@@ -23,7 +23,13 @@ __all__ = ["save_bundle"]
 
 
 def save_bundle(
-    folder: str | Path, model: MultilabelClassifier, *, cleaner: Cleaner, max_length: int, card: str, version: str
+    folder: str | Path,
+    model: MultilabelClassifier,
+    *,
+    cleaner: Cleaner,
+    max_length: int,
+    card: str,
+    version: str,
 ) -> Path:
     """Write the bundle of a trained classifier; the folder appears when it is whole.
 
@@ -53,9 +59,15 @@ def save_bundle(
         _save_encoder(inner, model, max_length, native)
         if not native:
             _save_tensors(part / "head.safetensors", dict(model.head.state_dict()))
-        _save_sentence_transformers(part, model.pooling or ClsPooling(), model, "" if native else "encoder", max_length)
+        _save_sentence_transformers(
+            part, model.pooling or ClsPooling(), model, "" if native else "encoder", max_length
+        )
         predictor = Predictor(
-            copy.deepcopy(model.encoder).float(), copy.deepcopy(model.head).float(), model.pooling, len(model.label_names), max_length
+            copy.deepcopy(model.encoder).float(),
+            copy.deepcopy(model.head).float(),
+            model.pooling,
+            len(model.label_names),
+            max_length,
         )
         (part / "README.md").write_text(card, encoding="utf-8")
         write_manifest(
@@ -82,7 +94,8 @@ def _named(component: Any) -> ComponentName:
         json.dumps(component.arguments)
     except TypeError as error:
         raise BundleError(
-            f"{type(component).__name__} was built with arguments that are no plain data ({error}); a bundle could not build it again."
+            f"{type(component).__name__} was built with arguments that are no plain data ({error}); a "
+            "bundle could not build it again."
         ) from error
     return ComponentName(type(component).__name__, component.arguments)
 
@@ -95,18 +108,26 @@ def _save_tensors(path: Path, state: dict[str, Tensor]) -> None:
 
 def _save_encoder(folder: Path, model: MultilabelClassifier, max_length: int, native: bool) -> None:
     config = copy.deepcopy(model.encoder.config)
-    state = {name: value.float() if value.is_floating_point() else value for name, value in model.encoder.pretrained_state().items()}
+    state = {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in model.encoder.pretrained_state().items()
+    }
     config.dtype = torch.float32
     if native:
-        assert isinstance(model.head, NativeHead) and model.head.layout is not None
+        assert isinstance(model.head, NativeHead)
+        assert model.head.layout is not None
         layout = model.head.layout
-        state = {f"{layout.encoder_prefix}{name}": value for name, value in state.items()} | model.head.native_state()
+        state = {
+            f"{layout.encoder_prefix}{name}": value for name, value in state.items()
+        } | model.head.native_state()
         config.architectures = [layout.architecture]
         config.problem_type = "multi_label_classification"
         config.id2label = dict(enumerate(model.label_names))
         config.label2id = {name: i for i, name in enumerate(model.label_names)}
     else:
-        config.architectures = [type(model.encoder.model).__name__] if hasattr(model.encoder, "model") else None
+        config.architectures = (
+            [type(model.encoder.model).__name__] if hasattr(model.encoder, "model") else None
+        )
         if model.encoder.pooler is not None:
             state |= {f"pooler.{name}": value for name, value in model.encoder.pooler.items()}
     config.save_pretrained(folder)
@@ -119,7 +140,9 @@ def _save_encoder(folder: Path, model: MultilabelClassifier, max_length: int, na
     tokenizer.save_pretrained(folder)
 
 
-def _save_sentence_transformers(folder: Path, pooling: Pooling, model: MultilabelClassifier, inner: str, max_length: int) -> None:
+def _save_sentence_transformers(
+    folder: Path, pooling: Pooling, model: MultilabelClassifier, inner: str, max_length: int
+) -> None:
     mode = pooling.sentence_transformers_mode
     if mode is None:
         return
@@ -147,9 +170,15 @@ def _save_sentence_transformers(folder: Path, pooling: Pooling, model: Multilabe
             "include_prompt": True,
         },
     )
-    write(folder / inner / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
+    write(
+        folder / inner / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False}
+    )
     prompt = model.encoder.prompt
     write(
         folder / "config_sentence_transformers.json",
-        {"prompts": {"text": prompt} if prompt else {}, "default_prompt_name": "text" if prompt else None, "similarity_fn_name": "cosine"},
+        {
+            "prompts": {"text": prompt} if prompt else {},
+            "default_prompt_name": "text" if prompt else None,
+            "similarity_fn_name": "cosine",
+        },
     )

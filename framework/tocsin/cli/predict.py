@@ -55,17 +55,34 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tocsin predict",
-        description="Label messages with a bundle. Writes Parquet: id, the kept columns, prob.<label> and decision.<label>.",
+        description="Label messages with a bundle. Writes Parquet: id, kept columns, prob.<label>, decision.<label>.",
     )
     parser.add_argument("--bundle", required=True, metavar="DIR", help="a folder that `tocsin fit` wrote")
     parser.add_argument("--input", metavar="TABLE", help="Parquet, CSV, TSV or JSONL file of messages")
     parser.add_argument("--output", type=Path, metavar="FILE", help="Parquet file to write")
-    parser.add_argument("--text", nargs="+", metavar="TEXT", help="texts to label and show, instead of a table")
-    parser.add_argument("--text-column", default="text", metavar="NAME", help="column that holds the message (text)")
-    parser.add_argument("--id-column", metavar="NAME", help="column that identifies it (id where there is one, else row numbers)")
-    parser.add_argument("--keep", nargs="*", default=[], metavar="NAME", help="further columns to copy into the output")
-    parser.add_argument("--on-error", choices=["raise", "skip"], default="raise", help="stop at an unreadable row, or name it and go on")
-    parser.add_argument("--top", type=int, default=5, metavar="N", help="with --text: labels to show for each (5)")
+    parser.add_argument(
+        "--text", nargs="+", metavar="TEXT", help="texts to label and show, instead of a table"
+    )
+    parser.add_argument(
+        "--text-column", default="text", metavar="NAME", help="column that holds the message (text)"
+    )
+    parser.add_argument(
+        "--id-column",
+        metavar="NAME",
+        help="column that identifies it (id where there is one, else row numbers)",
+    )
+    parser.add_argument(
+        "--keep", nargs="*", default=[], metavar="NAME", help="further columns to copy into the output"
+    )
+    parser.add_argument(
+        "--on-error",
+        choices=["raise", "skip"],
+        default="raise",
+        help="stop at an unreadable row, or name it and go on",
+    )
+    parser.add_argument(
+        "--top", type=int, default=5, metavar="N", help="with --text: labels to show for each (5)"
+    )
     return parser
 
 
@@ -75,10 +92,14 @@ def _show(bundle: Bundle, texts: Sequence[str], top: int) -> None:
     from rich.table import Table
 
     predictions = bundle.predict(list(texts))
-    table = Table(box=box.SIMPLE_HEAD, title="Predictions (* on, at the bundle's threshold)", title_justify="left")
+    table = Table(
+        box=box.SIMPLE_HEAD, title="Predictions (* on, at the bundle's threshold)", title_justify="left"
+    )
     table.add_column("text", ratio=2)
     table.add_column("labels, most probable first", ratio=3)
-    for text, probabilities, decisions in zip(texts, predictions.probabilities, predictions.decisions, strict=True):
+    for text, probabilities, decisions in zip(
+        texts, predictions.probabilities, predictions.decisions, strict=True
+    ):
         order = (-probabilities).argsort()[:top]
         shown = [f"{bundle.labels[i]} {probabilities[i]:.2f}{'*' if decisions[i] else ''}" for i in order]
         table.add_row(text, ", ".join(shown))
@@ -101,8 +122,15 @@ def _predict_table(bundle: Bundle, options: argparse.Namespace) -> tuple[int, in
     wanted = list(dict.fromkeys([options.text_column, *([identifier] if identifier else []), *options.keep]))
     bad: list[DataError] = []
     rows = without_text = 0
-    with progress_bar("predicting", reader.approximate_rows(path), unit="messages") as advance, _writer(options.output) as write:
-        batches = reader.batches(path, wanted, bad.append) if options.on_error == "skip" else reader.batches(path, wanted)
+    with (
+        progress_bar("predicting", reader.approximate_rows(path), unit="messages") as advance,
+        _writer(options.output) as write,
+    ):
+        batches = (
+            reader.batches(path, wanted, bad.append)
+            if options.on_error == "skip"
+            else reader.batches(path, wanted)
+        )
         for batch in _rechunked(batches):
             unreadable = {error.row for error in bad}
             numbers = range(rows + 1, rows + batch.num_rows + 1)
@@ -139,13 +167,17 @@ def _predict_batch(
     wrong = next((i for i, text in enumerate(texts) if text is not None and not isinstance(text, str)), None)
     if wrong is not None:
         raise DataError(
-            f"column {options.text_column!r} holds {type(texts[wrong]).__name__}, wanted text", file=path, row=before + good[wrong] + 1
+            f"column {options.text_column!r} holds {type(texts[wrong]).__name__}, wanted text",
+            file=path,
+            row=before + good[wrong] + 1,
         )
     present = np.array([text is not None for text in texts], dtype=bool)
     predictions = bundle.predict([text for text in texts if text is not None], advance)
     advance(int((~present).sum()))
     ids = batch.column(identifier).take(pa.array(good, pa.int64())).cast(pa.string()) if identifier else None
-    columns: dict[str, pa.Array] = {"id": ids if ids is not None else pa.array([str(before + i + 1) for i in good], pa.string())}
+    columns: dict[str, pa.Array] = {
+        "id": ids if ids is not None else pa.array([str(before + i + 1) for i in good], pa.string())
+    }
     for name in options.keep:
         columns[name] = batch.column(name).take(pa.array(good, pa.int64()))
 

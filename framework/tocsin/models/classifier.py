@@ -1,6 +1,5 @@
 """The LightningModule of multilabel classification. Axes: B messages, T tokens, D width, F features, L labels."""
 
-import json
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,15 +7,17 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from tocsin.batches.cache import content_key
 from tocsin.batches.passes import MessagePass, Step
 from tocsin.batches.protocols import ServesMessages
-from tocsin.errors import CheckpointError, ConfigError, TrainingError
+from tocsin.errors import ConfigError, TrainingError
 from tocsin.labels.schemes import LabelScheme, check_same_labels
+from tocsin.models import checkpointing, network
 from tocsin.models.encoders import Encoder
-from tocsin.models.frozen import compute_features, features_path
+from tocsin.models.frozen import FrozenFeatures
 from tocsin.models.heads import FeatureHead, Head
 from tocsin.models.losses import BinaryCrossEntropy, Loss
 from tocsin.models.native_head import NativeHead
@@ -24,13 +25,11 @@ from tocsin.models.optimizers import AdamW, Optimizer, parameter_groups
 from tocsin.models.pooling import Pooling
 from tocsin.models.probe import fit_probe
 from tocsin.models.schedules import LinearWithWarmup, Schedule
-from tocsin.models.vocabulary import RowsInUse
+from tocsin.models.scoring import LogitCollector, scores_table
 from tocsin.scores.metrics import evaluate
 from tocsin.scores.table import ScoresTable
 
 __all__ = ["MultilabelClassifier", "StepFacts"]
-
-_CHECKPOINT_KEY = "tocsin"
 
 
 @dataclass
@@ -90,18 +89,27 @@ class MultilabelClassifier(LightningModule):
         super().__init__()
         self.automatic_optimization = False
         if head.needs == "vector" and pooling is None:
-            raise ConfigError(f"{type(head).__name__} reads a pooled vector: set model.init_args.pooling, such as MeanPooling.")
+            raise ConfigError(
+                f"{type(head).__name__} reads a pooled vector: set model.init_args.pooling, such as MeanPooling."
+            )
         if head.needs == "tokens" and pooling is not None:
-            raise ConfigError(f"{type(head).__name__} reads token states itself: set model.init_args.pooling to null.")
+            raise ConfigError(
+                f"{type(head).__name__} reads token states itself: set model.init_args.pooling to null."
+            )
         if isinstance(head, NativeHead) and encoder.prompt:
             raise ConfigError(
-                f"NativeHead with the prompt {encoder.prompt!r}: transformers' pipeline, which loads such a bundle, adds no prompt and "
+                f"NativeHead with the prompt {encoder.prompt!r}: transformers' pipeline, which loads such "
+                "a bundle, adds no prompt and "
                 "would score other texts. Set the encoder's prompt to an empty string, or use LinearHead."
             )
         if gradient_clip is not None and not gradient_clip > 0:
-            raise ConfigError(f"gradient_clip is {gradient_clip}; wanted a norm above 0, or null for no clipping.")
+            raise ConfigError(
+                f"gradient_clip is {gradient_clip}; wanted a norm above 0, or null for no clipping."
+            )
         if start_from_probe and not isinstance(head, FeatureHead):
-            raise ConfigError(f"start_from_probe needs a head that reads one vector a message; {type(head).__name__} does not.")
+            raise ConfigError(
+                f"start_from_probe needs a head that reads one vector a message; {type(head).__name__} does not."
+            )
         if not probe_l2 > 0:
             raise ConfigError(f"probe_l2 is {probe_l2}; wanted a strength above 0.")
         self.labels = labels
@@ -123,10 +131,8 @@ class MultilabelClassifier(LightningModule):
         self._configured = False
         self._restored = False
         self._skipped_in_row = 0
-        self._collected: list[tuple[np.ndarray, np.ndarray]] = []
-        self._loss_sums = torch.zeros(2, dtype=torch.float64)
-        self._features: dict[str, Tensor] = {}
-        self._feature_rows: dict[str, np.ndarray] = {}
+        self._collector = LogitCollector(len(self.label_names))
+        self._frozen: FrozenFeatures | None = None
 
     # Building --------------------------------------------------------------------------------------------------------
 
@@ -162,13 +168,15 @@ class MultilabelClassifier(LightningModule):
         data = self._messages()
         longest, wanted = self.encoder.max_tokens, getattr(data, "max_length", 0)
         if longest is not None and wanted > longest:
-            raise ConfigError(f"max_length is {wanted} tokens, but the encoder has positions for {longest}; set it to at most that.")
+            raise ConfigError(
+                f"max_length is {wanted} tokens, but the encoder has positions for {longest}; set it to at most that."
+            )
         if data is not None and self._fitting():
             self.loss.prepare(data.targets(data.rows("train")))
             if self.rows_in_use:
                 self.encoder.use_rows(data.pieces_in_use().tolist())
-        # Buffers are the same on every rank and never change: broadcasting a 250,000-row table each step would cost more
-        # than the step.
+        # Buffers are the same on every rank and never change: broadcasting a table of 250,000 rows each step
+        # would cost more than the step.
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
 
     def _fitting(self) -> bool:
@@ -180,7 +188,7 @@ class MultilabelClassifier(LightningModule):
             check_same_labels(data.labels.names, self.label_names, where="the data's labels and the model's")
         return data if isinstance(data, ServesMessages) else None
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimiser, one schedule sized from the real number of optimiser steps; both are stepped by us."""
         groups = parameter_groups(self, self.optimizer.weight_decay, self.encoder.embedding_parameters())
         if not groups:
@@ -188,33 +196,23 @@ class MultilabelClassifier(LightningModule):
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         optimizer = self.optimizer.build(groups, scaled_gradients=scaled)
         total = max(1, int(self.trainer.estimated_stepping_batches))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule.factor(step, total))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: self.schedule.factor(step, total)
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     # Forward ---------------------------------------------------------------------------------------------------------
 
     def forward(self, input_ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """Logits `(B, L)` for token ids `(B, T)` and a 0/1 mask `(B, T)`."""
-        hidden_BTD = self.encoder(input_ids_BT, mask_BT)
-        vector_BD = None if self.pooling is None else self.pooling(hidden_BTD, mask_BT)
-        return self.head(hidden_BTD, mask_BT, vector_BD)
-
-    def features(self, input_ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        """What a `FeatureHead` reads, `(B, F)`."""
-        if not isinstance(self.head, FeatureHead):
-            raise ConfigError(f"{type(self.head).__name__} reads all tokens; it has no features to compute once.")
-        hidden_BTD = self.encoder(input_ids_BT, mask_BT)
-        vector_BD = None if self.pooling is None else self.pooling(hidden_BTD, mask_BT)
-        return self.head.features(hidden_BTD, mask_BT, vector_BD)
+        return network.logits(self.encoder, self.pooling, self.head, input_ids_BT, mask_BT)
 
     def _logits(self, part: MessagePass, split: str) -> Tensor:
-        cached = self._features.get(split)
+        cached = None if self._frozen is None else self._frozen.of(part, split)
         if cached is None:
             return self(part.input_ids_BT, part.mask_BT)
         assert isinstance(self.head, FeatureHead)
-        rows = np.searchsorted(self._feature_rows[split], part.rows_B.clamp(min=0).cpu().numpy())
-        rows = np.minimum(rows, len(cached) - 1)  # a filler has no row of its own, and no weight
-        return self.head.classify(cached[torch.from_numpy(rows)].to(self.device))
+        return self.head.classify(cached.to(self.device))
 
     # What does not change is computed once ---------------------------------------------------------------------------
 
@@ -222,7 +220,8 @@ class MultilabelClassifier(LightningModule):
         """Compute a frozen encoder's features, and start the head from a probe, where asked for."""
         if self.loss.couples_rows:
             raise ConfigError(
-                f"{type(self.loss).__name__} depends on all rows of a step at once, but a step is cut into passes. Use a loss "
+                f"{type(self.loss).__name__} depends on all rows of a step at once, but a step is cut into "
+                "passes. Use a loss "
                 "whose rows are independent."
             )
         # transformers gives models in evaluation mode, and Lightning leaves modes as they are.
@@ -230,58 +229,50 @@ class MultilabelClassifier(LightningModule):
         data = self._messages()
         if data is None:
             if self.start_from_probe:
-                raise ConfigError("start_from_probe needs a DataModule that serves messages, such as LabelledMessages.")
+                raise ConfigError(
+                    "start_from_probe needs a DataModule that serves messages, such as LabelledMessages."
+                )
             return
-        frozen = self.encoder.frozen and isinstance(self.head, FeatureHead)
-        if frozen:
-            for split in ("train", "validation"):
-                self._cache_features(data, split)
-        if self.start_from_probe and not self._restored:
-            self._start_from_probe(data)
-        if not frozen:
-            self._features.clear()
+        keep = self.encoder.frozen and isinstance(self.head, FeatureHead)
+        start = self.start_from_probe and not self._restored
+        if keep or start:
+            features = self._frozen_features(data)
+            # Rank 0 first: the others then find its files, or compute them where folders are not shared.
+            for turn in (True, False):
+                if self.trainer.is_global_zero == turn:
+                    self.eval()
+                    for split in ("train", "validation") if keep else ("train",):
+                        features.compute(split)
+                    self.train()
+                self.trainer.strategy.barrier("features")
+            self._frozen = features if keep else None
+            if start:
+                self._start_from_probe(data, features.compute("train"))
 
     def on_fit_end(self) -> None:
         """Forget the features of this fit."""
-        self._features.clear()
+        self._frozen = None
 
-    def _cache_features(self, data: ServesMessages, split: str) -> Tensor:
-        rows = data.rows(split)
-        if split not in self._features:
-            key = content_key(
-                encoder=self.encoder.digest,
-                pooling=[type(self.pooling).__qualname__, type(self.head).__qualname__],
-                tokens=data.tokens_key(),
-                rows=content_key(rows=rows.tolist()),
-            )
-            self.eval()
+    def _frozen_features(self, data: ServesMessages) -> FrozenFeatures:
+        parts = [type(self.pooling).__qualname__, type(self.head).__qualname__]
+        return FrozenFeatures(
+            data,
+            content_key(encoder=self.encoder.digest, parts=parts),
+            self._features_of,
+            show=self.trainer.is_global_zero,
+        )
 
-            def compute() -> np.ndarray:
-                return compute_features(
-                    features_path(key),
-                    rows,
-                    lambda: data.passes(rows),
-                    lambda part: self.features(part.input_ids_BT.to(self.device), part.mask_BT.to(self.device)),
-                    show=self.trainer.is_global_zero,
-                )
+    def _features_of(self, part: MessagePass) -> Tensor:
+        ids_BT, mask_BT = part.input_ids_BT.to(self.device), part.mask_BT.to(self.device)
+        return network.features(self.encoder, self.pooling, self.head, ids_BT, mask_BT)
 
-            # Rank 0 first: the others then find its file, or compute it where folders are not shared.
-            if self.trainer.is_global_zero:
-                compute()
-            self.trainer.strategy.barrier("features")
-            self._features[split] = torch.from_numpy(np.array(compute()))
-            self._feature_rows[split] = rows
-            self.train()
-        return self._features[split]
-
-    def _start_from_probe(self, data: ServesMessages) -> None:
+    def _start_from_probe(self, data: ServesMessages, features_NF: Tensor) -> None:
         assert isinstance(self.head, FeatureHead)
-        features_NF = self._cache_features(data, "train").to(self.device)
-        targets = data.targets(self._feature_rows["train"])
+        targets = data.targets(data.rows("train"))
         known = ~np.isnan(targets)
         self.head.open_for_probe()
         with torch.no_grad():
-            penultimate_NF = self.head.penultimate(features_NF)
+            penultimate_NF = self.head.penultimate(features_NF.to(self.device))
         weight, bias = fit_probe(
             penultimate_NF,
             torch.from_numpy(np.where(known, targets, 0.0).astype(np.float32)).to(self.device),
@@ -298,7 +289,9 @@ class MultilabelClassifier(LightningModule):
     def training_step(self, batch: Step, batch_idx: int) -> None:
         """Forward and backward pass by pass; clip, step and schedule once."""
         optimizer: Any = self.optimizers()
-        weight = torch.stack([self.loss.weight(part.targets_BL, part.known_BL) for part in batch.passes]).sum()
+        weight = torch.stack(
+            [self.loss.weight(part.targets_BL, part.known_BL) for part in batch.passes]
+        ).sum()
         weight = self.trainer.strategy.reduce(weight, reduce_op="sum")
         # DDP averages gradients over ranks; the step wants their sum over the weight of all ranks.
         scale = self.trainer.world_size / torch.clamp(weight, min=1e-12)
@@ -338,14 +331,18 @@ class MultilabelClassifier(LightningModule):
     def _refuse_step(self, batch: Step, value: float) -> None:
         rows = np.concatenate([part.rows_B.cpu().numpy() for part in batch.passes])
         data = self._messages()
-        ids = [str(i) for i in data.describe(rows[rows >= 0])["ids"]] if data is not None else [str(row) for row in rows]
+        ids = (
+            [str(i) for i in data.describe(rows[rows >= 0])["ids"]]
+            if data is not None
+            else [str(row) for row in rows]
+        )
         self._skipped_in_row += 1
         shown = ", ".join(ids[:20]) + (f" and {len(ids) - 20} more" if len(ids) > 20 else "")
         if self.non_finite == "stop" or self._skipped_in_row > self.max_skipped:
             raise TrainingError(
-                f"The loss of optimiser step {self.global_step} is {value}; the weights are those before it, and the last "
-                f"checkpoint is good. Messages of the step: {shown}. Lower the learning rate, use precision 32, or set non_finite: "
-                "skip."
+                f"The loss of optimiser step {self.global_step} is {value}; the weights are those before it, and the "
+                f"last checkpoint is good. Messages of the step: {shown}. Lower the learning rate, use precision 32, "
+                "or set non_finite: skip."
             )
         self.print(f"Skipped an optimiser step whose loss is {value}. Its messages: {shown}")
 
@@ -360,15 +357,11 @@ class MultilabelClassifier(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begin a new table."""
-        self._begin()
+        self._collector = LogitCollector(len(self.label_names))
 
     def on_test_epoch_start(self) -> None:
         """Begin a new table."""
-        self._begin()
-
-    def _begin(self) -> None:
-        self._collected = []
-        self._loss_sums = torch.zeros(2, dtype=torch.float64)
+        self._collector = LogitCollector(len(self.label_names))
 
     def validation_step(self, batch: MessagePass, batch_idx: int) -> None:
         """Collect logits of one pass."""
@@ -381,86 +374,36 @@ class MultilabelClassifier(LightningModule):
 
     def _collect(self, part: MessagePass, split: str) -> None:
         logits_BL = self._logits(part, split).float()
-        loss, weight = self.loss(logits_BL, part.targets_BL, part.known_BL)
-        self._loss_sums += torch.stack([loss, weight]).double().cpu()
-        self._collected.append((part.rows_B.cpu().numpy(), logits_BL.cpu().numpy()))
+        self._collector.add(part.rows_B, logits_BL, *self.loss(logits_BL, part.targets_BL, part.known_BL))
 
     def on_validation_epoch_end(self) -> None:
         """Score the whole validation split."""
         if not self.trainer.sanity_checking:
-            self._score("validation")
+            self._score("validation", self.trainer.limit_val_batches == 1.0)
 
     def on_test_epoch_end(self) -> None:
         """Score the whole test split."""
-        self._score("test")
+        self._score("test", self.trainer.limit_test_batches == 1.0)
 
-    def _score(self, split: str) -> None:
-        rows, logits_NL = self._gather()
-        if not len(rows):
-            return
+    def _score(self, split: str, whole: bool) -> None:
+        rows, logits_NL, loss = self._collector.gather(self.trainer.world_size)
+        self._collector = LogitCollector(len(self.label_names))
         data = self._messages()
-        sums = self.trainer.strategy.reduce(self._loss_sums.to(self.device, torch.float32), reduce_op="sum").cpu()
-        self.log(f"{split}/loss", float(sums[0] / sums[1].clamp(min=1e-12)), batch_size=1)
-        if data is None:
-            return
-        expected = data.rows(split)
-        loaders = self.trainer.num_test_batches if split == "test" else self.trainer.num_val_batches
-        whole = self.trainer.limit_test_batches if split == "test" else self.trainer.limit_val_batches
-        if len(np.unique(rows)) != len(rows) or (whole == 1.0 and not np.array_equal(rows, expected)):
-            raise TrainingError(
-                f"The {split} split has {len(expected)} messages; {len(rows)} were scored, {len(np.unique(rows))} of them distinct, in "
-                f"{loaders} passes. Each must be scored once: is another distributed sampler in use?"
+        if len(rows):
+            self.log(f"{split}/loss", loss, batch_size=1)
+        if len(rows) and data is not None:
+            table = scores_table(
+                data, split, rows, logits_NL, self.label_names, whole=whole, steps=self.global_step
             )
-        described = data.describe(rows)
-        prior = data.corpus().prior() if hasattr(data, "corpus") else None
-        table = ScoresTable(
-            ids=described["ids"],
-            labels=self.label_names,
-            logits_NL=logits_NL,
-            targets_NL=data.targets(rows),
-            langs=described["langs"],
-            slices=described["slices"],
-            metadata={
-                "split": split,
-                "optimizer_steps": str(self.global_step),
-                **({} if prior is None else {"train_prevalence": json.dumps([None if np.isnan(p) else float(p) for p in prior])}),
-            },
-        )
-        self.scores[split] = table
-        figures = evaluate(table).flat()
-        for name, value in figures.items():
-            self.log(f"{split}/{name}", value, prog_bar=name == "macro_roc_auc", batch_size=1)
-
-    def _gather(self) -> tuple[np.ndarray, np.ndarray]:
-        labels = len(self.label_names)
-        rows = np.concatenate([r for r, _ in self._collected] or [np.zeros(0, dtype=np.int64)])
-        logits = np.concatenate([values for _, values in self._collected] or [np.zeros((0, labels), dtype=np.float32)])
-        self._collected = []
-        if self.trainer.world_size > 1:
-            gathered: list[Any] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(gathered, (rows, logits))
-            rows = np.concatenate([r for r, _ in gathered])
-            logits = np.concatenate([values for _, values in gathered])
-        order = np.argsort(rows, kind="stable")
-        return rows[order], logits[order]
+            self.scores[split] = table
+            for name, value in evaluate(table).flat().items():
+                self.log(f"{split}/{name}", value, prog_bar=name == "macro_roc_auc", batch_size=1)
 
     # Checkpoints -----------------------------------------------------------------------------------------------------
 
-    def _from_source(self) -> list[str]:
-        """Names of weights that the encoder's source holds as they are, because nothing trains them."""
-        return [f"encoder.{name}" for name, p in self.encoder.named_parameters() if not p.requires_grad]
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Record labels, in order; leave out weights that the encoder's source holds unchanged."""
-        for name in self._from_source():
-            checkpoint["state_dict"].pop(name, None)
-        checkpoint[_CHECKPOINT_KEY] = {
-            "format": 1,
-            "labels": list(self.label_names),
-            "labels_digest": self.labels.digest,
-            "encoder": type(self.encoder).__name__,
-            "head": type(self.head).__name__,
-        }
+        checkpointing.complete(checkpoint, self.encoder, self.head, self.labels)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Compare labels, take the rows in use, and put back what the encoder's source holds.
@@ -469,24 +412,13 @@ class MultilabelClassifier(LightningModule):
             CheckpointError: Made by something else, or for another encoder or head.
             LabelError: Other labels, or another order of them.
         """
-        facts = checkpoint.get(_CHECKPOINT_KEY)
-        if not isinstance(facts, dict) or facts.get("format") != 1:
-            raise CheckpointError("This checkpoint was not written by MultilabelClassifier (no label names in it).")
-        check_same_labels(facts["labels"], self.label_names, where="the checkpoint's labels and this model's")
-        for role in ("encoder", "head"):
-            mine = type(getattr(self, role)).__name__
-            if facts[role] != mine:
-                raise CheckpointError(f"The checkpoint was made with the {role} {facts[role]}, this model has {mine}.")
+        checkpointing.check(checkpoint, self.encoder, self.head, self.labels)
         self.build()
         state = checkpoint["state_dict"]
-        ids = next((value for name, value in state.items() if name.endswith(".piece_ids")), None)
-        if ids is not None:
-            self.encoder.use_rows(ids.tolist())
-        elif any(isinstance(module, RowsInUse) for module in self.encoder.modules()):
-            raise CheckpointError("The checkpoint trained the whole embedding table; set rows_in_use: false to go on with it.")
-        if state.get("loss.pos_weight_L") is not None:
+        checkpointing.take_rows_in_use(state, self.encoder)
+        if state.get("loss.pos_weight_L") is not None and isinstance(self.loss, BinaryCrossEntropy):
             self.loss.pos_weight_L = state["loss.pos_weight_L"].clone()
         own = self.state_dict()
-        for name in self._from_source():
+        for name in checkpointing.names_from_source(self.encoder):
             state.setdefault(name, own[name])
         self._restored = True

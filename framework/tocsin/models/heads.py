@@ -67,7 +67,9 @@ class FeatureHead(Head):
     def forward(self, hidden_BTD: Tensor | None, mask_BT: Tensor | None, vector_BD: Tensor | None) -> Tensor:
         """Return logits `(B, L)`."""
         if hidden_BTD is None or mask_BT is None:
-            raise ConfigError(f"{type(self).__name__} was called without token states; call classify() on features.")
+            raise ConfigError(
+                f"{type(self).__name__} was called without token states; call classify() on features."
+            )
         return self.classify(self.features(hidden_BTD, mask_BT, vector_BD))
 
     def set_output(self, weight_LF: Tensor, bias_L: Tensor) -> None:
@@ -90,7 +92,9 @@ class LinearHead(FeatureHead):
     def __init__(self, dropout: float = 0.1) -> None:
         super().__init__()
         if not 0.0 <= dropout < 1.0:
-            raise ConfigError(f"LinearHead: dropout is {dropout}; wanted a share from 0 up to, not including, 1.")
+            raise ConfigError(
+                f"LinearHead: dropout is {dropout}; wanted a share from 0 up to, not including, 1."
+            )
         self.dropout = nn.Dropout(dropout)
         self.linear: nn.Linear | None = None
 
@@ -112,7 +116,9 @@ class LinearHead(FeatureHead):
     def features(self, hidden_BTD: Tensor, mask_BT: Tensor, vector_BD: Tensor | None) -> Tensor:
         """The pooled vector."""
         if vector_BD is None:
-            raise ConfigError("LinearHead reads a pooled vector: set model.init_args.pooling, for instance MeanPooling.")
+            raise ConfigError(
+                "LinearHead reads a pooled vector: set model.init_args.pooling, for instance MeanPooling."
+            )
         return vector_BD
 
     def penultimate(self, features_BF: Tensor) -> Tensor:

@@ -53,10 +53,14 @@ class BinaryCrossEntropy(Loss):
         max_pos_weight: Upper bound of the automatic weight; a label without positives gets 1.
     """
 
-    def __init__(self, pos_weight: float | Literal["auto"] | None = None, max_pos_weight: float = 100.0) -> None:
+    def __init__(
+        self, pos_weight: float | Literal["auto"] | None = None, max_pos_weight: float = 100.0
+    ) -> None:
         super().__init__()
         if isinstance(pos_weight, (int, float)) and not pos_weight > 0:
-            raise ConfigError(f"BinaryCrossEntropy: pos_weight is {pos_weight}; wanted a number above 0, 'auto' or null.")
+            raise ConfigError(
+                f"BinaryCrossEntropy: pos_weight is {pos_weight}; wanted a number above 0, 'auto' or null."
+            )
         if not max_pos_weight >= 1:
             raise ConfigError(f"BinaryCrossEntropy: max_pos_weight is {max_pos_weight}; wanted at least 1.")
         self.setting = pos_weight
@@ -69,7 +73,7 @@ class BinaryCrossEntropy(Loss):
         if self.setting is None:
             return
         if self.setting == "auto":
-            positives = np.nansum(targets_NL, axis=0, dtype=np.float64)
+            positives = np.count_nonzero(targets_NL == 1, axis=0)
             known = np.count_nonzero(~np.isnan(targets_NL), axis=0)
             ratio = np.ones(targets_NL.shape[1])
             some = positives > 0

@@ -94,7 +94,9 @@ class NativeHead(FeatureHead):
     def __init__(self, dropout: float | None = None, identity_scale: float = 0.1) -> None:
         super().__init__()
         if dropout is not None and not 0.0 <= dropout < 1.0:
-            raise ConfigError(f"NativeHead: dropout is {dropout}; wanted a share from 0 up to, not including, 1.")
+            raise ConfigError(
+                f"NativeHead: dropout is {dropout}; wanted a share from 0 up to, not including, 1."
+            )
         self.rate = dropout
         self.identity_scale = identity_scale
         self.layout: NativeLayout | None = None
@@ -159,7 +161,9 @@ class NativeHead(FeatureHead):
     def penultimate(self, features_BF: Tensor) -> Tensor:
         """After dense and activation, `(B, D)`."""
         layout, dense, _ = self._layers()
-        return torch.tanh(dense(features_BF)) if layout.activation == "tanh" else torch.relu(dense(features_BF))
+        return (
+            torch.tanh(dense(features_BF)) if layout.activation == "tanh" else torch.relu(dense(features_BF))
+        )
 
     def classify(self, features_BF: Tensor) -> Tensor:
         """Logits `(B, L)`."""

@@ -16,7 +16,9 @@ __all__ = ["AdamW", "Optimizer", "parameter_groups"]
 _NORM_WORDS = ("norm", "ln_", "layernorm")
 
 
-def parameter_groups(module: nn.Module, weight_decay: float, no_decay: Iterable[nn.Parameter] = ()) -> list[dict[str, Any]]:
+def parameter_groups(
+    module: nn.Module, weight_decay: float, no_decay: Iterable[nn.Parameter] = ()
+) -> list[dict[str, Any]]:
     """Two parameter groups: with weight decay, and without it for biases, norms and `no_decay`.
 
     Args:
@@ -30,7 +32,9 @@ def parameter_groups(module: nn.Module, weight_decay: float, no_decay: Iterable[
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             lowered = name.lower()
-            spared = id(parameter) in without or lowered.endswith("bias") or any(w in lowered for w in _NORM_WORDS)
+            spared = (
+                id(parameter) in without or lowered.endswith("bias") or any(w in lowered for w in _NORM_WORDS)
+            )
             (plain if spared else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
@@ -63,7 +67,12 @@ class AdamW(Optimizer):
     """
 
     def __init__(
-        self, lr: float = 5e-5, weight_decay: float = 0.01, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
+        self,
+        lr: float = 5e-5,
+        weight_decay: float = 0.01,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
     ) -> None:
         if not lr > 0:
             raise ConfigError(f"AdamW: lr is {lr}; wanted a number above 0, such as 5.0e-5.")
@@ -78,5 +87,10 @@ class AdamW(Optimizer):
         the clipping would have seen scaled gradients, which Lightning refuses.
         """
         return torch.optim.AdamW(
-            groups, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay, fused=not scaled_gradients
+            groups,
+            lr=self.lr,
+            betas=self.betas,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            fused=not scaled_gradients,
         )

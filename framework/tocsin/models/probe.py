@@ -14,7 +14,12 @@ __all__ = ["fit_probe"]
 
 
 def fit_probe(
-    features_NF: Tensor, targets_NL: Tensor, known_NL: Tensor, loss: Loss, l2: float, max_iterations: int = 200
+    features_NF: Tensor,
+    targets_NL: Tensor,
+    known_NL: Tensor,
+    loss: Loss,
+    l2: float,
+    max_iterations: int = 200,
 ) -> tuple[Tensor, Tensor]:
     """Fit one linear layer by L-BFGS on the model's own loss.
 
@@ -46,7 +51,11 @@ def fit_probe(
     # The strong Wolfe search wants a scale near one; the sum over N messages would not have it.
     scale = 1.0 / max(1, len(features))
     optimizer = torch.optim.LBFGS(
-        [weight, bias], max_iter=max_iterations, history_size=20, tolerance_grad=1e-7, line_search_fn="strong_wolfe"
+        [weight, bias],
+        max_iter=max_iterations,
+        history_size=20,
+        tolerance_grad=1e-7,
+        line_search_fn="strong_wolfe",
     )
 
     def closure() -> Tensor:
@@ -57,9 +66,11 @@ def fit_probe(
         return objective
 
     with torch.enable_grad():
-        optimizer.step(closure)  # type: ignore[arg-type]
+        optimizer.step(closure)
     folded = (weight / std_F).detach()
     shifted = (bias - folded @ mean_F).detach()
     if not (torch.isfinite(folded).all() and torch.isfinite(shifted).all()):
-        raise TrainingError("The linear probe did not end in finite numbers; raise probe_l2, or look at the encoder's vectors.")
+        raise TrainingError(
+            "The linear probe did not end in finite numbers; raise probe_l2, or look at the encoder's vectors."
+        )
     return folded, shifted

@@ -22,7 +22,9 @@ class _Warmup(Schedule):
 
     def __init__(self, warmup: float = 0.1) -> None:
         if not 0.0 <= warmup < 1.0:
-            raise ConfigError(f"{type(self).__name__}: warmup is {warmup}; wanted a share of the steps, 0 up to 1.")
+            raise ConfigError(
+                f"{type(self).__name__}: warmup is {warmup}; wanted a share of the steps, 0 up to 1."
+            )
         self.warmup = warmup
 
     @abstractmethod

@@ -42,7 +42,9 @@ class RowsInUse(nn.Module):
         self.padding_idx = padding_idx
         position = torch.full((table_VD.shape[0],), -1, dtype=torch.int64)
         position[ids] = torch.arange(len(ids))
-        self.padding_row = None if padding_idx is None or position[padding_idx] < 0 else int(position[padding_idx])
+        self.padding_row = (
+            None if padding_idx is None or position[padding_idx] < 0 else int(position[padding_idx])
+        )
         self.register_buffer("piece_ids", ids)
         self.register_buffer("table_VD", table_VD, persistent=False)
         self.register_buffer("position_V", position, persistent=False)
@@ -58,7 +60,9 @@ class RowsInUse(nn.Module):
         if self.training:
             return F.embedding(rows_BT, self.weight, self.padding_row)
         trained_BTD = F.embedding(rows_BT.clamp(min=0), self.weight)
-        return torch.where((rows_BT >= 0).unsqueeze(-1), trained_BTD, F.embedding(input_ids_BT, self.table_VD))
+        return torch.where(
+            (rows_BT >= 0).unsqueeze(-1), trained_BTD, F.embedding(input_ids_BT, self.table_VD)
+        )
 
     def full_table(self) -> Tensor:
         """The table `(V, D)` with the trained rows written back; rows not in use are bit-equal to the source's."""
@@ -95,7 +99,9 @@ def kept_pieces(tokenizer_json: str, count: int) -> list[int]:
     if unknown is not None:
         kept.add(unknown)
     if count <= len(kept):
-        raise ConfigError(f"keep_pieces is {count}, but {len(kept)} special pieces are kept in any case; give more.")
+        raise ConfigError(
+            f"keep_pieces is {count}, but {len(kept)} special pieces are kept in any case; give more."
+        )
     # Stable: equal scores keep the tokenizer's own order, so that two machines cut alike.
     by_score = sorted((i for i in range(len(vocabulary)) if i not in kept), key=lambda i: -vocabulary[i][1])
     return sorted(kept | set(by_score[: count - len(kept)]))
@@ -112,7 +118,9 @@ def cut_pieces(tokenizer_json: str, kept: list[int]) -> str:
     renumbered = {old: new for new, old in enumerate(kept)}
     in_model = [i for i in kept if i < len(vocabulary)]
     if in_model != kept[: len(in_model)]:
-        raise ConfigError("The tokenizer's added tokens lie between its pieces; its vocabulary cannot be cut.")
+        raise ConfigError(
+            "The tokenizer's added tokens lie between its pieces; its vocabulary cannot be cut."
+        )
     specification["model"]["vocab"] = [vocabulary[i] for i in in_model]
     if specification["model"].get("unk_id") is not None:
         specification["model"]["unk_id"] = renumbered[specification["model"]["unk_id"]]

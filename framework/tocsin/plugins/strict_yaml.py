@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -18,9 +18,6 @@ __all__ = ["StrictLoader", "strict_dump", "strict_load"]
 
 class StrictLoader(yaml.SafeLoader):
     """PyYAML's safe loader with YAML 1.2's scalars and without duplicate keys."""
-
-    # Not a copy of SafeLoader's: each loader class has its own table, or the change would reach everybody's.
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Build a dict; raises ConstructorError at the second of two equal keys."""
@@ -53,6 +50,8 @@ _SCALARS = [
     ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+."),
     ("merge", r"<<", "<"),
 ]
+# A table of its own: add_implicit_resolver would otherwise change everybody's loader.
+StrictLoader.yaml_implicit_resolvers = {}
 for _name, _pattern, _first in _SCALARS:
     StrictLoader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), list(_first)
@@ -78,11 +77,10 @@ def strict_load(text: str) -> Any:
 class _StrictDumper(yaml.SafeDumper):
     """PyYAML's safe dumper; it quotes what either version of YAML would take for something else than text."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {
-        first: list(patterns) for first, patterns in yaml.SafeDumper.yaml_implicit_resolvers.items()
-    }
 
-
+_StrictDumper.yaml_implicit_resolvers = {
+    first: list(patterns) for first, patterns in yaml.SafeDumper.yaml_implicit_resolvers.items()
+}
 for _name, _pattern, _first in _SCALARS:
     _StrictDumper.add_implicit_resolver(
         f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), list(_first)

@@ -93,4 +93,3 @@ class RunCsvLogger(_Surviving, CSVLogger):
     def finalize(self, status: str) -> None:
         """Close the files."""
         self.attempt(lambda: super(RunCsvLogger, self).finalize(status))
-

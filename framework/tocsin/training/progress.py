@@ -203,4 +203,3 @@ def _duration(seconds: float) -> str:
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
-

@@ -1,0 +1,69 @@
+"""What a classifier's checkpoint says of itself beside its weights, and what it leaves to the encoder's source."""
+
+from typing import Any
+
+from tocsin.errors import CheckpointError
+from tocsin.labels.schemes import LabelScheme, check_same_labels
+from tocsin.models.encoders import Encoder
+from tocsin.models.heads import Head
+from tocsin.models.vocabulary import RowsInUse
+
+__all__ = ["check", "complete", "names_from_source", "take_rows_in_use"]
+
+_KEY = "tocsin"
+_FORMAT = 1
+
+
+def names_from_source(encoder: Encoder) -> list[str]:
+    """Names, in the classifier's state, of weights that the encoder's source holds as they are: nothing trains them."""
+    return [
+        f"encoder.{name}" for name, parameter in encoder.named_parameters() if not parameter.requires_grad
+    ]
+
+
+def complete(checkpoint: dict[str, Any], encoder: Encoder, head: Head, labels: LabelScheme) -> None:
+    """Add label names in order and the components' names; leave out what the encoder's source holds."""
+    for name in names_from_source(encoder):
+        checkpoint["state_dict"].pop(name, None)
+    checkpoint[_KEY] = {
+        "format": _FORMAT,
+        "labels": list(labels.names),
+        "labels_digest": labels.digest,
+        "encoder": type(encoder).__name__,
+        "head": type(head).__name__,
+    }
+
+
+def check(checkpoint: dict[str, Any], encoder: Encoder, head: Head, labels: LabelScheme) -> None:
+    """Compare what a checkpoint says of itself with the model that is to take it.
+
+    Raises:
+        CheckpointError: Made by something else, or for another encoder or head.
+        LabelError: Other labels, or another order of them.
+    """
+    facts = checkpoint.get(_KEY)
+    if not isinstance(facts, dict) or facts.get("format") != _FORMAT:
+        raise CheckpointError(
+            "This checkpoint was not written by a MultilabelClassifier of this version (no label names in it)."
+        )
+    check_same_labels(facts["labels"], labels.names, where="the checkpoint's labels and this model's")
+    for role, mine in (("encoder", type(encoder).__name__), ("head", type(head).__name__)):
+        if facts[role] != mine:
+            raise CheckpointError(
+                f"The checkpoint was made with the {role} {facts[role]}; this model has {mine}."
+            )
+
+
+def take_rows_in_use(state: dict[str, Any], encoder: Encoder) -> None:
+    """Let the encoder train the rows of the embedding table that the checkpoint trained.
+
+    Raises:
+        CheckpointError: The checkpoint trained the whole table, the encoder already trains some rows of it.
+    """
+    ids = next((value for name, value in state.items() if name.endswith(".piece_ids")), None)
+    if ids is not None:
+        encoder.use_rows(ids.tolist())
+    elif any(isinstance(module, RowsInUse) for module in encoder.modules()):
+        raise CheckpointError(
+            "The checkpoint trained the whole embedding table; set rows_in_use: false to go on with it."
+        )

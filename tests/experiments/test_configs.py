@@ -1,0 +1,107 @@
+"""Every experiment's YAML parses, survives a round trip, and fits one step on a tiny encoder and invented messages."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.builders import WORDS, message_file, tiny_encoder
+from tocsin.cli.main import main
+from tocsin.cli.parser import Config
+from tocsin.plugins.manager import Registry, load_plugins
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+CONFIGS = sorted(EXPERIMENTS.glob("*/config.yaml"))
+
+every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.parent.name)
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return load_plugins()
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # As many layers as the encoders that the experiments name: some keep layers by number.
+    return tiny_encoder(tmp_path_factory.mktemp("encoder"), layers=12)
+
+
+def invented(config: dict[str, Any], count: int = 80) -> list[dict[str, Any]]:
+    """Messages with every column that a configuration reads."""
+    generator = random.Random(5)
+    settings = config["data"]["init_args"]
+    labels = config["labels"]["init_args"]
+    rows = []
+    for number in range(count):
+        row: dict[str, Any] = {name: int(generator.random() < 0.4) for name in labels["names"]}
+        for name, value in zip(labels["names"], labels.get("unknown_values", []), strict=False):
+            row[name] = value if number % 10 == 0 else row[name]
+        row |= {column: generator.choice(["news", "direct"]) for column in settings.get("slices", [])}
+        row[settings.get("id", "id")] = str(number)
+        row["split"] = ("train", "train", "train", "validation", "test")[number % 5]
+        if settings.get("lang"):
+            row[settings["lang"]] = ("eng", "spa")[number % 2]
+        row[settings.get("text", "text")] = " ".join(generator.choices(WORDS, k=6)) + f" {number}"
+        rows.append(row)
+    return rows
+
+
+def test_there_are_experiments() -> None:
+    assert len(CONFIGS) >= 4
+
+
+@every_config
+def test_parse_dump_parse_is_the_identity(path: Path, registry: Registry, tmp_path: Path) -> None:
+    first = Config("fit", ["--config", str(path)], registry)
+    (tmp_path / "config.yaml").write_text(first.text(), encoding="utf-8")
+    second = Config("fit", ["--config", str(tmp_path / "config.yaml")], registry)
+    assert second.text() == first.text()
+    known = [{k: v for k, v in call.config.as_dict().items() if k != "config"} for call in (first, second)]
+    assert known[0] == known[1]
+
+
+@every_config
+def test_one_step_fits(
+    path: Path,
+    encoder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    monkeypatch.chdir(tmp_path)
+    messages = message_file(tmp_path / "messages.parquet", invented(config))
+    options = {
+        "--model.init_args.encoder": "TransformerEncoder",
+        "--model.init_args.encoder.init_args.name": str(encoder),
+        "--data.init_args.train": str(messages),
+        "--data.init_args.max_length": "32",
+        "--data.init_args.cache": str(tmp_path / "cache"),
+        "--trainer.max_steps": "1",
+        "--trainer.limit_train_batches": "1",  # so that the epoch ends, and its validation is reached
+        "--trainer.accelerator": "cpu",
+        "--trainer.devices": "1",
+        "--trainer.precision": "32-true",
+        "--trainer.enable_progress_bar": "false",
+    }
+    arguments = [word for pair in options.items() for word in pair]
+    code = main(["fit", "--config", str(path), *arguments])
+    assert code == 0, capsys.readouterr().err[-3000:]
+    run = tmp_path / "runs" / path.parent.name / "latest-fit"
+    for name in ("config.yaml", "provenance.json", "checkpoints/last.ckpt", "scores/validation.parquet"):
+        assert (run / name).is_file(), name
+    assert (run / "bundle" / "tocsin.json").is_file()
+
+
+@every_config
+def test_the_readme_names_the_command(path: Path) -> None:
+    readme = path.with_name("README.md")
+    assert readme.is_file(), f"{path.parent.name} has no README.md: question, command, results, date"
+    text = readme.read_text(encoding="utf-8")
+    command = f"tocsin fit --config experiments/{path.parent.name}/config.yaml"
+    assert command in text or f"make {path.parent.name}" in text
