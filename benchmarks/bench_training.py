@@ -43,7 +43,7 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=3, help="times that every program is run")
-    parser.add_argument("--steps", type=int, help="optimiser steps timed in a run (CPU 10, GPU 300)")
+    parser.add_argument("--steps", type=int, help="optimiser steps timed in a run (CPU 6, GPU 300)")
     parser.add_argument("--warmup", type=int, help="steps before the clock starts (CPU 2, GPU 30)")
     parser.add_argument("--batch-size", type=int, default=32, help="messages of an optimiser step")
     parser.add_argument("--max-length", type=int, default=96, help="tokens a message keeps at most")
@@ -133,7 +133,7 @@ def bench_vocabulary(
         max_length=options.max_length,
         batch_size=options.batch_size,
         warmup=options.warmup or (30 if cuda else 2),
-        steps=options.steps or (300 if cuda else 10),
+        steps=options.steps or (300 if cuda else 6),
         pool_steps=options.pool_steps,
         pieces=pieces,
     )

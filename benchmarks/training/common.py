@@ -87,7 +87,7 @@ class Clock:
         self.tokens = 0
         self.padded_tokens = 0
         self.passes = 0
-        self.started = self.stopped = float("nan")
+        self.started = self.stopped = self.processor_started = self.processor_stopped = float("nan")
 
     @property
     def running(self) -> bool:
@@ -102,14 +102,13 @@ class Clock:
     def start_if_warm(self) -> None:
         """Call before the first step, for a task without warm-up."""
         if self.done == self.task.warmup:
-            self.started = now(self.task.device)
+            self.started, self.processor_started = now(self.task.device), time.process_time()
 
     def step_ended(self) -> None:
         self.done += 1
-        if self.done == self.task.warmup:
-            self.started = now(self.task.device)
+        self.start_if_warm()
         if self.done == self.task.warmup + self.task.steps:
-            self.stopped = now(self.task.device)
+            self.stopped, self.processor_stopped = now(self.task.device), time.process_time()
 
     def result(self) -> dict[str, Any]:
         if self.done != self.task.warmup + self.task.steps:
@@ -117,6 +116,8 @@ class Clock:
         seconds = self.stopped - self.started
         return {
             "seconds": seconds,
+            # Far below seconds times threads, something else was running: do not trust the run.
+            "processor_seconds": self.processor_stopped - self.processor_started,
             "messages": self.task.messages,
             "messages_per_s": self.task.messages / seconds,
             "tokens": self.tokens,

@@ -2,13 +2,14 @@
 
 A few grouped steps are no fair sample: one may hold the shortest messages, another the longest. So a whole pool of
 `pool_steps` optimiser steps is drawn, sorted by tokens and cut into steps, as both programs would do in a full fit, and
-every k-th of these steps is taken. The messages taken have the lengths of the pool, each program works on every one of
-them exactly once, and whoever groups by length meets steps as narrow as those of a full fit.
+of every k of these steps one is taken: those that together have the pool's mean length and, shuffled, its padding. Each
+program works on every message taken exactly once, and whoever groups by length meets steps as narrow as in a full fit.
 """
 
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +99,29 @@ def choose(lengths: list[int], task: Task) -> list[int]:
     if task.steps >= blocks:
         return warm + rest[: task.messages]
     pool = sorted(rest[: blocks * task.batch_size], key=lambda row: lengths[row])
-    taken = [int((number + 0.5) * blocks / task.steps) for number in range(task.steps)]
-    return warm + [
-        row for block in taken for row in pool[block * task.batch_size : (block + 1) * task.batch_size]
-    ]
+    size = task.batch_size
+    wanted = mean_and_widest([lengths[row] for row in pool], size)
+
+    def rows_of(taken: list[int]) -> list[int]:
+        return [row for block in taken for row in pool[block * size : (block + 1) * size]]
+
+    def error(taken: list[int]) -> float:
+        given = mean_and_widest([lengths[row] for row in rows_of(taken)], size)
+        return sum(abs(mine / theirs - 1) for mine, theirs in zip(given, wanted, strict=True))
+
+    generator = random.Random(task.seed)
+    edges = [number * blocks // task.steps for number in range(task.steps + 1)]
+    drawn = [[generator.randrange(a, b) for a, b in pairwise(edges)] for _ in range(2000)]
+    return warm + rows_of(min(drawn, key=error))
+
+
+def mean_and_widest(rising: list[int], size: int) -> tuple[float, float]:
+    """Mean of rising lengths, and the expected largest of `size` drawn at random: what plain shuffling pads to."""
+    count = len(rising)
+    widest = sum(
+        length * (((at + 1) / count) ** size - (at / count) ** size) for at, length in enumerate(rising)
+    )
+    return sum(rising) / count, widest
 
 
 def prepare(task: Task) -> dict[str, Any]:

@@ -74,6 +74,23 @@ def test_a_resumed_fit_sees_what_was_left_once(
     assert resumed.steps == whole.steps[done:]
 
 
+@pytest.mark.parametrize("hook", ["on_train_epoch_end", "on_validation_end"])
+def test_a_fit_resumed_between_epochs_goes_on_with_the_next(folder: Path, tmp_path: Path, hook: str) -> None:
+    class Save(Callback):
+        """Saves at the end of the first epoch, as checkpoint callbacks do."""
+
+        def save(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.current_epoch == 0:
+                trainer.save_checkpoint(tmp_path / "end.ckpt")
+
+    setattr(Save, hook, Save.save)
+    whole, resumed = Watch(), Watch()
+    fit(folder, whole, limit_val_batches=1.0, max_epochs=2, callbacks=[whole, Save()])
+    fit(folder, resumed, tmp_path / "end.ckpt", limit_val_batches=1.0, max_epochs=2)
+    assert resumed.steps == whole.steps[9:]
+    assert len(resumed.steps) == 9
+
+
 def test_a_second_resume_goes_on_from_the_first(folder: Path, tmp_path: Path) -> None:
     whole, first, second = Watch(3, tmp_path / "a.ckpt"), Watch(2, tmp_path / "b.ckpt"), Watch()
     fit(folder, whole)

@@ -119,7 +119,7 @@ def test_chosen_steps_stand_for_their_pool(monkeypatch: pytest.MonkeyPatch) -> N
     assert measured == sorted(measured)
     # As narrow as steps of a whole pool of 50, and of the corpus's mean length.
     assert sum(max(measured[at : at + 8]) * 8 for at in range(0, 80, 8)) < 1.15 * sum(measured)
-    assert sum(measured) / 80 == pytest.approx(sum(lengths) / 2000, rel=0.15)
+    assert sum(measured) / 80 == pytest.approx(sum(lengths) / 2000, rel=0.1)
     assert prepare.choose(lengths, task) == chosen
 
 

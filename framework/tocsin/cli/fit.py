@@ -16,6 +16,7 @@ from tocsin.cli.noise import without_noise
 from tocsin.cli.parser import Config
 from tocsin.errors import ConfigError
 from tocsin.plugins.manager import Registry, load_plugins
+from tocsin.plugins.parsing import instantiate
 from tocsin.training.checkpoints import BestCheckpoint
 from tocsin.training.curves import TensorBoardCurves
 from tocsin.training.loggers import RunCsvLogger, RunTensorBoardLogger
@@ -53,7 +54,7 @@ def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> in
         call.config.ckpt_path = _checkpoint(
             call.config.ckpt_path, config_file, call.config.runs, call.config.name
         )
-    built = call.parser.instantiate(call.config)
+    built = instantiate(call.parser, call.config)
     run = _open(verb, call.config)
     bundle = _bundle_folder(run)
     error: BaseException | None = None
@@ -173,6 +174,10 @@ def _execute(trainer: Trainer, verb: str, model: Any, data: Any, checkpoint: str
             score(model, datamodule=data, ckpt_path=checkpoint, weights_only=True, verbose=False)
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
+    except RuntimeError as error:
+        if str(error).startswith("Early stopping conditioned on metric"):
+            raise ConfigError(f"trainer.callbacks: {error}") from error
+        raise
     except SystemExit as stop:
         # Lightning turns Ctrl+C into exit code 1; shells and schedulers want to know that it was an
         # interrupt.

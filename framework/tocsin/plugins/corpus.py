@@ -11,7 +11,7 @@ from tocsin.errors import ConfigError
 from tocsin.plugins import LabelScheme
 from tocsin.plugins.diagnosis import Diagnosis
 from tocsin.plugins.manager import Registry, load_plugins
-from tocsin.plugins.parsing import PARSER_MODE, PlainSpeaking, prepare
+from tocsin.plugins.parsing import PARSER_MODE, PlainSpeaking, instantiate, prepare
 from tocsin.plugins.strict_yaml import strict_dump, strict_load
 
 __all__ = ["read_corpus"]
@@ -52,5 +52,5 @@ def read_corpus(
         raise ConfigError("\n".join(parser.diagnosis.faults()))
     sections = {key: given[key] for key in ("labels", "data") if key in given}
     parsed = parser.parse_args(["--config", strict_dump(sections), *overrides])
-    corpus: Corpus = parser.instantiate(parsed).data.corpus()
+    corpus: Corpus = instantiate(parser, parsed).data.corpus()
     return corpus

@@ -1,16 +1,16 @@
 """What our parsers share: strict YAML, an allow-list for `class_path`, and errors in one sentence."""
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import yaml
 from jsonargparse import ArgumentParser, set_dumper, set_loader, set_parsing_settings
 
-from tocsin.errors import ConfigError
+from tocsin.errors import ConfigError, TocsinError
 from tocsin.plugins.diagnosis import Diagnosis
 from tocsin.plugins.manager import Registry
 from tocsin.plugins.strict_yaml import strict_dump, strict_load
 
-__all__ = ["ALLOWED", "PARSER_MODE", "PlainSpeaking", "prepare"]
+__all__ = ["ALLOWED", "PARSER_MODE", "PlainSpeaking", "instantiate", "prepare"]
 
 PARSER_MODE = "tocsin"
 
@@ -67,3 +67,20 @@ class PlainSpeaking(ArgumentParser):
 def _shortened(message: str) -> str:
     lines = [line.strip() for line in message.strip().splitlines() if line.strip()]
     return " ".join(lines[:4])
+
+
+def instantiate(parser: Any, config: Any) -> Any:
+    """Build what a parsed configuration names.
+
+    Raises:
+        TocsinError: The first that a component's constructor raised; jsonargparse wraps it in errors of its own.
+    """
+    try:
+        return parser.instantiate(config)
+    except (ValueError, TypeError) as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, TocsinError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        raise cause from None

@@ -45,7 +45,7 @@ def asked(messages: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, l
     def read_corpus(config: Path, overrides: list[str]) -> door.Corpus:
         calls.append((config, overrides))
         labels = ("flood", "calm", "never")
-        return door.Corpus(table, targets_NL, labels, SPLITS.astype(object))
+        return door.Corpus(table, targets_NL, labels, SPLITS.astype(object), slices=("genre",))
 
     monkeypatch.setattr(door, "read_corpus", read_corpus, raising=False)
     monkeypatch.chdir(messages.parent)
@@ -136,3 +136,16 @@ def test_help_names_every_option(capsys):
     assert stop.value.code == 0
     printed = capsys.readouterr().out
     assert all(option in printed for option in ("--config", "--name", "--runs", "--data."))
+
+
+def test_another_column_is_scored_with_the_same_model(
+    asked: list[tuple[Path, list[str]]], config: Path
+) -> None:
+    assert main(["--config", str(config), "--also-test", "original"]) == 0
+    assert asked == [(config, []), (config, ["--data.init_args.text", "original"])]
+    run = next(Path("runs", "floods").glob("*-tfidf"))
+    first, second = (
+        door.ScoresTable.read(run / "scores" / f"{name}.parquet") for name in ("test", "test-original")
+    )
+    # The stand-in gives the same texts for every column, so the same model gives the same scores.
+    np.testing.assert_array_equal(first.probabilities, second.probabilities)

@@ -48,9 +48,15 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs lie (default: runs)"
     )
+    parser.add_argument(
+        "--also-test",
+        metavar="COLUMN",
+        help="score the test split once more on the texts of another column (the messages as they were sent, say)",
+    )
     options, overrides = parser.parse_known_args(list(argv))
     _check_overrides(parser, overrides)
-    _run(options.config, overrides, options.name or _run_name(options.config), options.runs)
+    name = options.name or _run_name(options.config)
+    _run(options.config, overrides, name, options.runs, options.also_test)
     return 0
 
 
@@ -58,7 +64,7 @@ def _check_overrides(parser: argparse.ArgumentParser, overrides: list[str]) -> N
     """Refuse what is neither ours nor an override of the sections that we read, with or without `=`."""
     unknown = [given for given in overrides if given.startswith("--") and not _is_override(given)]
     if unknown or (overrides and not overrides[0].startswith("--")):
-        wanted = "--config, --name, --runs, --data.… and --labels.… are known"
+        wanted = "--config, --name, --runs, --also-test, --data.… and --labels.… are known"
         parser.error(f"unknown arguments: {' '.join(unknown or overrides[:1])}; {wanted}")
 
 
@@ -77,11 +83,12 @@ def _is_run(folder: Path) -> bool:
     return (folder / "provenance.json").exists()
 
 
-def _run(config: Path, overrides: list[str], name: str, root: Path) -> None:
+def _run(config: Path, overrides: list[str], name: str, root: Path, also_test: str | None) -> None:
     from tocsin.plugins import describe_files, ended, read_corpus, start_run, started
     from tocsin_classical.tfidf import fit_tfidf
 
     corpus = read_corpus(config, overrides)
+    other = read_corpus(config, [*overrides, "--data.init_args.text", also_test]) if also_test else None
     with start_run(name, "tfidf", root) as run:
         record = started(name, "tfidf")
         error: BaseException | None = None
@@ -99,6 +106,8 @@ def _run(config: Path, overrides: list[str], name: str, root: Path) -> None:
                 for split in ("validation", "test")
                 if len(corpus.rows(split))
             }
+            if other is not None:
+                tables[f"test-{also_test}"] = _score(other, "test", model, run)
             for split, table in tables.items():
                 table.write(run.scores / f"{split}.parquet")
         except BaseException as stop:
@@ -158,18 +167,9 @@ def _score(corpus: Corpus, split: str, model: TfidfClassifier, run: Run) -> Scor
         labels=tuple(corpus.label_names),
         probabilities_NL=model.probabilities(texts),
         targets_NL=targets_NL,
-        slices={name: _values(part, name) for name in _slices(corpus)},
+        slices={name: _values(part, name) for name in corpus.slices},
         metadata={"run": run.title, "split": split, "train_prevalence": json.dumps(prior)},
     )
-
-
-def _slices(corpus: Corpus) -> list[str]:
-    """Return the columns that the messages carry beside their text and labels (genre, event, given split)."""
-    taken = {"file", "row", "id", "lang", "text", *corpus.label_names}
-    # A carried column that a file calls "text" or "id" stands as "source:text": a second text, not a slice.
-    return [
-        name for name in corpus.table.column_names if name not in taken and not name.startswith("source:")
-    ]
 
 
 def _values(table: Any, column: str) -> np.ndarray:
