@@ -25,7 +25,7 @@ quickstart: .venv/ready  ## fetch real messages, fine-tune, compare with TF-IDF,
 	    "El terremoto derrumbó el hospital. Hay gente atrapada y necesitamos comida, mantas y medicinas."
 	@echo
 	@echo "What to do next:"
-	@echo "  $(BIN)/tensorboard --logdir runs"
+	@echo "  $(BIN)/tensorboard --logdir $(RUN)/latest-fit"
 	@echo "  $(BIN)/tocsin predict --bundle $(RUN)/latest-fit/bundle --input MESSAGES.csv --output SCORES.parquet"
 	@echo "  $(BIN)/tocsin fit --config experiments/crisis-messages/config.yaml"
 

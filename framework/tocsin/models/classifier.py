@@ -164,6 +164,8 @@ class MultilabelClassifier(LightningModule):
         if self._configured:
             return
         self.build()
+        # transformers gives models in evaluation mode, and Lightning leaves modes as they are.
+        self.train()
         self._configured = True
         data = self._messages()
         longest, wanted = self.encoder.max_tokens, getattr(data, "max_length", 0)
@@ -224,7 +226,6 @@ class MultilabelClassifier(LightningModule):
                 "passes. Use a loss "
                 "whose rows are independent."
             )
-        # transformers gives models in evaluation mode, and Lightning leaves modes as they are.
         self.train()
         data = self._messages()
         if data is None:
