@@ -19,11 +19,12 @@ __all__ = ["__version__", "load"]
 __version__ = "0.1.0"
 
 
-def load(folder: str | Path) -> Bundle:
+def load(folder: str | Path, device: str = "cpu") -> Bundle:
     """Open a bundle that ``tocsin fit`` wrote.
 
     Args:
         folder: The bundle's folder.
+        device: Where to compute, such as "cpu" or "cuda".
 
     Returns:
         The bundle: ``.labels``, ``.clean(text)``, ``.predict(texts)``, ``.encode(texts)``.
@@ -34,4 +35,4 @@ def load(folder: str | Path) -> Bundle:
     from tocsin.bundles.load import load_bundle
     from tocsin.plugins.manager import load_plugins
 
-    return load_bundle(folder, registry=load_plugins())
+    return load_bundle(folder, registry=load_plugins(), device=device)

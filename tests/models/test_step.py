@@ -9,7 +9,7 @@ import torch
 
 from tests.builders import LABELS, message_file, quiet_trainer, tiny_classifier, tiny_data, tiny_encoder
 from tocsin.batches.passes import collate
-from tocsin.errors import ConfigError, LabelError, TrainingError
+from tocsin.errors import CheckpointError, ConfigError, LabelError, TrainingError
 from tocsin.models.losses import BinaryCrossEntropy, Loss
 from tocsin.models.optimizers import AdamW
 from tocsin.models.schedules import Constant
@@ -321,3 +321,83 @@ def test_length_beyond_the_encoders_positions_is_refused(tmp_path: Path) -> None
     model = tiny_classifier(tmp_path / "encoder")
     with pytest.raises(ConfigError, match="positions for 72"):
         quiet_trainer(tmp_path).fit(model, datamodule=tiny_data(tmp_path / "m.parquet", max_length=100))
+
+
+def test_an_infinite_gradient_under_a_finite_loss_never_reaches_the_weights(tmp_path: Path) -> None:
+    tiny_encoder(tmp_path / "encoder")
+    model = tiny_classifier(tmp_path / "encoder", non_finite="skip")
+    clip, calls = model.on_before_optimizer_step, []
+
+    def poisoned(optimizer: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            model.head.linear.weight.grad[0, 0] = float("inf")
+        clip(optimizer)
+
+    model.on_before_optimizer_step = poisoned
+    quiet_trainer(tmp_path, max_epochs=1, limit_val_batches=0).fit(
+        model, datamodule=tiny_data(tmp_path / "m.parquet")
+    )
+    assert len(calls) == 9
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+def test_a_test_before_the_fit_takes_nothing_from_it(tmp_path: Path) -> None:
+    tiny_encoder(tmp_path / "encoder")
+    model = tiny_classifier(tmp_path / "encoder", loss=BinaryCrossEntropy("auto"))
+    quiet_trainer(tmp_path).test(model, datamodule=tiny_data(tmp_path / "m.parquet"), verbose=False)
+    quiet_trainer(tmp_path, max_epochs=1).fit(model, datamodule=tiny_data(tmp_path / "m.parquet"))
+    assert isinstance(model.encoder.model.get_input_embeddings(), RowsInUse)
+    assert model.loss.pos_weight_L is not None
+
+
+def test_automatic_weights_come_back_with_the_checkpoint(tmp_path: Path) -> None:
+    tiny_encoder(tmp_path / "encoder")
+    model = tiny_classifier(tmp_path / "encoder", loss=BinaryCrossEntropy("auto"))
+    trainer = quiet_trainer(tmp_path, max_epochs=1)
+    trainer.fit(model, datamodule=tiny_data(tmp_path / "m.parquet"))
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    again = tiny_classifier(tmp_path / "encoder", loss=BinaryCrossEntropy("auto"))
+    quiet_trainer(tmp_path).test(
+        again, datamodule=tiny_data(tmp_path / "m.parquet"), ckpt_path=tmp_path / "a.ckpt", weights_only=True
+    )
+    assert torch.equal(again.loss.pos_weight_L, model.loss.pos_weight_L)
+
+
+def test_a_checkpoint_of_another_encoder_is_refused(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        tiny_encoder(tmp_path / str(seed), seed=seed)
+    model = tiny_classifier(tmp_path / "0", encoder={"freeze": "all"})
+    trainer = quiet_trainer(tmp_path, max_epochs=1)
+    trainer.fit(model, datamodule=tiny_data(tmp_path / "m.parquet"))
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    other = tiny_classifier(tmp_path / "1", encoder={"freeze": "all"})
+    with pytest.raises(CheckpointError, match="source gives other weights"):
+        quiet_trainer(tmp_path).test(
+            other,
+            datamodule=tiny_data(tmp_path / "m.parquet"),
+            ckpt_path=tmp_path / "a.ckpt",
+            weights_only=True,
+        )
+
+
+@pytest.mark.parametrize("options", [{"fast_dev_run": True}, {"limit_val_batches": 1, "max_epochs": 1}])
+def test_a_part_of_the_validation_split_can_be_looked_at(tmp_path: Path, options: dict[str, Any]) -> None:
+    tiny_encoder(tmp_path / "encoder")
+    model = tiny_classifier(tmp_path / "encoder")
+    quiet_trainer(tmp_path, **options).fit(model, datamodule=tiny_data(tmp_path / "m.parquet"))
+
+
+def test_a_schedule_wants_to_know_how_long_the_fit_is(tmp_path: Path) -> None:
+    tiny_encoder(tmp_path / "encoder")
+    with pytest.raises(ConfigError, match="how long the fit is"):
+        quiet_trainer(tmp_path, max_epochs=-1).fit(
+            tiny_classifier(tmp_path / "encoder"), datamodule=tiny_data(tmp_path / "m.parquet")
+        )
+
+
+def test_a_length_without_room_for_the_message_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="adds 2 special tokens"):
+        quiet_trainer(tmp_path).fit(
+            tiny_classifier(tmp_path / "encoder"), datamodule=tiny_data(tmp_path / "m.parquet", max_length=2)
+        )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tocsin.errors import DataError
+from tocsin.errors import ConfigError, DataError
 from tocsin.text.folders import whole_file
 
 __all__ = ["TokenStore", "content_key", "file_digest", "tokenizer_digest", "write_arrow"]
@@ -103,11 +103,18 @@ class TokenStore:
 
     def pieces_in(self, rows: np.ndarray) -> np.ndarray:
         """Ids that occur in these messages, each once, sorted, int64."""
-        seen: set[int] = set()
-        for start in range(0, len(rows), _CHUNK):
-            block = [self[row] for row in rows[start : start + _CHUNK]]
-            seen.update(np.unique(np.concatenate(block)).tolist() if block else [])
-        return np.array(sorted(seen), dtype=np.int64)
+        wanted = np.zeros(len(self), dtype=bool)
+        wanted[rows] = True
+        seen = np.zeros(0, dtype=bool)
+        for start, (offsets, values) in zip(self._starts, self._chunks, strict=False):
+            mine = wanted[start : start + len(offsets) - 1]
+            if not mine.any():
+                continue
+            used = values[offsets[0] : offsets[-1]][np.repeat(mine, np.diff(offsets))]
+            if len(used) and int(used.max()) >= len(seen):
+                seen = np.concatenate([seen, np.zeros(int(used.max()) + 1 - len(seen), dtype=bool)])
+            seen[used] = True
+        return np.flatnonzero(seen)
 
     @classmethod
     def build(
@@ -146,6 +153,13 @@ def _tokenise(
     # A copy: truncation set on the original would leak into whoever shares it.
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     backend.no_padding()
+    special = backend.num_special_tokens_to_add(False)
+    if max_length <= special:
+        raise ConfigError(
+            f"max_length is {max_length}, and the tokenizer adds {special} special tokens to each message; "
+            "nothing of the "
+            "message would be left. Give more."
+        )
     backend.enable_truncation(max_length)
     unknown_id = tokenizer.unk_token_id
     for start in range(0, len(texts), _CHUNK):

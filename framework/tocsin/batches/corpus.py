@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,12 +38,16 @@ class Corpus:
     limits: dict[str, int] = field(default_factory=dict)
     slices: tuple[str, ...] = ()
 
+    @cached_property
+    def _rows(self) -> dict[str, np.ndarray]:
+        return {split: np.flatnonzero(self.split_names == split) for split in SPLITS}
+
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of a split, ascending, int64."""
-        return np.flatnonzero(self.split_names == split)
+        return self._rows[split]
 
-    def prior(self) -> np.ndarray:
-        """Share of positives of each label among known training labels, `(L,)`; NaN where none is known."""
+    @cached_property
+    def _prior(self) -> np.ndarray:
         targets = self.targets_NL[self.rows("train")]
         known = np.count_nonzero(~np.isnan(targets), axis=0)
         with np.errstate(invalid="ignore"):
@@ -50,9 +55,13 @@ class Corpus:
                 known > 0, np.nansum(targets, axis=0, dtype=np.float64) / np.maximum(known, 1), np.nan
             )
 
+    def prior(self) -> np.ndarray:
+        """Share of positives of each label among known training labels, `(L,)`; NaN where none is known."""
+        return self._prior
+
     def counts(self) -> dict[str, int]:
         """Messages of each split."""
-        return {split: int(np.count_nonzero(self.split_names == split)) for split in SPLITS}
+        return {split: len(self.rows(split)) for split in SPLITS}
 
 
 def choose_rows(ids: Any, split_names: np.ndarray, limits: Mapping[str, int], seed: int) -> np.ndarray:
@@ -65,10 +74,15 @@ def choose_rows(ids: Any, split_names: np.ndarray, limits: Mapping[str, int], se
     for split, limit in limits.items():
         rows = np.flatnonzero(split_names == split)
         if len(rows) > limit:
-            keys = [
-                hashlib.blake2b(f"{seed}:{ids[int(row)]}".encode("utf-8", "replace"), digest_size=8).digest()
-                for row in rows
-            ]
-            order = sorted(range(len(rows)), key=keys.__getitem__)
-            kept[rows[order[limit:]]] = ""
+            names = (
+                ids.take(pa.array(rows)).to_pylist()
+                if isinstance(ids, pa.ChunkedArray)
+                else [ids[int(i)] for i in rows]
+            )
+            keys = np.fromiter((_hash(f"{seed}:{name}") for name in names), dtype=np.uint64, count=len(rows))
+            kept[rows[np.argsort(keys, kind="stable")[limit:]]] = ""
     return kept
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big")

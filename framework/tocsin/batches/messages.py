@@ -311,7 +311,11 @@ class LabelledMessages(LightningDataModule):
 
     def describe(self, rows: np.ndarray) -> dict[str, Any]:
         """`ids`, `langs` and `slices` of these rows, for the scores table."""
-        table = self.corpus().table.take(pa.array(rows))
+        needed = ["id", "lang", *self.slices]
+        whole = self.corpus().table
+        # Only what is asked for: taking rows copies them, texts and all.
+        table = whole.select([name for name in whole.column_names if name.removeprefix("source:") in needed])
+        table = table.take(pa.array(rows))
 
         def values(column: pa.ChunkedArray) -> np.ndarray:
             return np.array(column.to_pylist(), dtype=object)

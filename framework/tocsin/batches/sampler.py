@@ -122,13 +122,20 @@ class StepSampler:
 
     def state_dict(self) -> dict[str, Any]:
         """Position as plain data."""
-        return {"epoch": self.epoch, "step": self.step, "seed": self.seed, "messages": len(self.lengths)}
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "seed": self.seed,
+            "messages": len(self.lengths),
+            "batch_size": self.batch_size,
+            "pool_steps": self.pool_steps,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on at a saved position.
 
         Raises:
-            ConfigError: The state was saved for another number of messages, so its positions mean others now.
+            ConfigError: The state was saved for other messages or steps, so its positions mean others now.
         """
         if state["messages"] != len(self.lengths):
             raise ConfigError(
@@ -136,11 +143,20 @@ class StepSampler:
                 f"{len(self.lengths)} now. Resume "
                 "with the same data, or start a new fit from the weights."
             )
+        for name in ("batch_size", "pool_steps"):
+            if state["step"] > 0 and state[name] != getattr(self, name):
+                raise ConfigError(
+                    f"The position lies inside an epoch of {name} {state[name]}; {name} is "
+                    f"{getattr(self, name)} now, so "
+                    "messages would be skipped or seen twice. Resume with the same setting, or from an epoch's end."
+                )
         self.epoch, self.step, self.seed = state["epoch"], state["step"], state["seed"]
 
 
 class PassSampler:
     """Yields passes for evaluation: each message exactly once over all ranks, without padded duplicates.
+
+    A rank for which no pass is left is given a filler, marked by -1.
 
     Args:
         lengths: Tokens of each message, `(N,)`.
@@ -150,7 +166,8 @@ class PassSampler:
     """
 
     def __init__(self, lengths: np.ndarray, tokens_per_pass: int, rank: int = 0, world_size: int = 1) -> None:
-        self.passes = cut_passes(lengths, tokens_per_pass)[rank::world_size]
+        # A rank without any pass would not take part when the ranks put their logits together.
+        self.passes = cut_passes(lengths, tokens_per_pass)[rank::world_size] or [np.array([-1])]
 
     def __len__(self) -> int:
         """Passes of this rank; ranks may differ by one."""

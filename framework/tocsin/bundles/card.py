@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tocsin.models.classifier import MultilabelClassifier
+from tocsin.models.vocabulary import RowsInUse
 from tocsin.scores.report import assess, to_markdown
+from tocsin.scores.statistics import affordable_draws
 from tocsin.scores.table import ScoresTable
 
 __all__ = ["model_card"]
@@ -31,7 +33,7 @@ def model_card(
         facts: `provenance()` of the DataModule: files, counts, what crosses.
         max_length: Tokens a text keeps at most.
         cleaner: Name of the cleaning profile.
-        draws: Bootstrap draws behind the intervals.
+        draws: Bootstrap draws behind the intervals, at most.
     """
     parts = [
         _front_matter(model),
@@ -91,16 +93,20 @@ def _recipe(model: MultilabelClassifier) -> str:
         "Optimiser": described(model.optimizer),
         "Schedule": described(model.schedule),
         "Start": start,
-        "Trained weights": f"{trained:,}" + (" (embedding rows in use only)" if model.rows_in_use else ""),
+        "Trained weights": f"{trained:,}" + (" (embedding rows in use only)" if _trains_rows(model) else ""),
     }
     return "\n".join(f"- {key}: {value}" for key, value in rows.items())
+
+
+def _trains_rows(model: MultilabelClassifier) -> bool:
+    return any(isinstance(module, RowsInUse) for module in model.encoder.modules())
 
 
 def _figures(table: ScoresTable | None, draws: int) -> str:
     if table is None or table.targets_NL is None:
         return "Nothing was evaluated: the data had no validation split."
     by = ["lang"] if any(lang is not None for lang in table.column("lang")) else []
-    result = assess(table, "this model", by=by, draws=draws)
+    result = assess(table, "this model", by=by, draws=affordable_draws(table, draws))
     return (
         "On the validation split, which also chose the checkpoint, so these lean to the bright side.\n\n"
         + to_markdown(result, per_label=True)

@@ -50,7 +50,7 @@ def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> in
     call = Config(verb, argv, registry)
     config_file = _config_file(call)
     call.config.name = call.config.name or _name(config_file)
-    if verb != "fit":
+    if verb != "fit" or call.config.ckpt_path is not None:
         call.config.ckpt_path = _checkpoint(
             call.config.ckpt_path, config_file, call.config.runs, call.config.name
         )
@@ -197,13 +197,18 @@ def _report(verb: str, run: Run, data: Any, bundle: Path) -> None:
     path = run.scores / f"{stage}.parquet"
     if path.is_file():
         from tocsin.scores.report import assess, render
+        from tocsin.scores.statistics import affordable_draws
         from tocsin.scores.table import ScoresTable
 
         table = ScoresTable.read(path)
         corpus = getattr(data, "corpus", None)
         prior = corpus().prior() if callable(corpus) else None
         by = ["lang"] if table.langs is not None and len({*table.langs.tolist()}) > 1 else []
-        console.print(render(assess(table, f"{run.name}, {stage}", prior=prior, by=by, draws=500)))
+        console.print(
+            render(
+                assess(table, f"{run.name}, {stage}", prior=prior, by=by, draws=affordable_draws(table, 500))
+            )
+        )
     else:
         console.print(f"No scores: this run had no {stage} messages.")
     folder = _short(run.path)

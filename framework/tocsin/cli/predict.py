@@ -35,9 +35,15 @@ def main(argv: list[str]) -> int:
     if options.input is not None and options.output is None:
         parser.error("--input wants --output FILE.parquet, where the predictions go")
 
+    if options.input is not None and options.output.exists() and options.output.samefile(options.input):
+        parser.error("--output is the input file; predictions go to a file of their own")
+    taken = [name for name in options.keep if name == "id" or name.startswith(("prob.", "decision."))]
+    if taken:
+        parser.error(f"--keep {' '.join(taken)}: the output uses these names itself; rename the columns")
+
     import tocsin
 
-    bundle = tocsin.load(options.bundle)
+    bundle = tocsin.load(options.bundle, device=_device(options.device))
     if options.text is not None:
         _show(bundle, options.text, options.top)
         return 0
@@ -83,7 +89,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--top", type=int, default=5, metavar="N", help="with --text: labels to show for each (5)"
     )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="NAME",
+        help="cpu, cuda, or auto: the GPU where there is one (auto)",
+    )
     return parser
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _show(bundle: Bundle, texts: Sequence[str], top: int) -> None:

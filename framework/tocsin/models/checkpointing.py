@@ -1,6 +1,9 @@
 """What a classifier's checkpoint says of itself beside its weights, and what it leaves to the encoder's source."""
 
+import hashlib
 from typing import Any
+
+import torch
 
 from tocsin.errors import CheckpointError
 from tocsin.labels.schemes import LabelScheme, check_same_labels
@@ -8,7 +11,7 @@ from tocsin.models.encoders import Encoder
 from tocsin.models.heads import Head
 from tocsin.models.vocabulary import RowsInUse
 
-__all__ = ["check", "complete", "names_from_source", "take_rows_in_use"]
+__all__ = ["check", "check_source", "complete", "names_from_source", "source_digest", "take_rows_in_use"]
 
 _KEY = "tocsin"
 _FORMAT = 1
@@ -21,8 +24,36 @@ def names_from_source(encoder: Encoder) -> list[str]:
     ]
 
 
-def complete(checkpoint: dict[str, Any], encoder: Encoder, head: Head, labels: LabelScheme) -> None:
-    """Add label names in order and the components' names; leave out what the encoder's source holds."""
+def source_digest(encoder: Encoder) -> str:
+    """SHA-256 of all that a checkpoint leaves to the encoder's source: frozen weights and the full embedding table."""
+    digest = hashlib.sha256()
+    left = {name: p for name, p in encoder.named_parameters() if not p.requires_grad}
+    left |= {name: m.table_VD for name, m in encoder.named_modules() if isinstance(m, RowsInUse)}
+    for name, value in sorted(left.items()):
+        digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def check_source(checkpoint: dict[str, Any], digest: str) -> None:
+    """Compare what the checkpoint left to the encoder's source with what the encoder's source gave now.
+
+    Raises:
+        CheckpointError: They differ: another folder, revision or choice of layers.
+    """
+    wanted = checkpoint[_KEY].get("source")
+    if wanted is not None and wanted != digest:
+        raise CheckpointError(
+            "The checkpoint leaves the weights that nothing trained to the encoder's source, and that "
+            "source gives other "
+            "weights now. Use the encoder, revision, layers and pieces of the fit."
+        )
+
+
+def complete(
+    checkpoint: dict[str, Any], encoder: Encoder, head: Head, labels: LabelScheme, source: str
+) -> None:
+    """Add label names in order and the components' names; leave out what the encoder's source (its digest) holds."""
     for name in names_from_source(encoder):
         checkpoint["state_dict"].pop(name, None)
     checkpoint[_KEY] = {
@@ -31,6 +62,7 @@ def complete(checkpoint: dict[str, Any], encoder: Encoder, head: Head, labels: L
         "labels_digest": labels.digest,
         "encoder": type(encoder).__name__,
         "head": type(head).__name__,
+        "source": source,
     }
 
 

@@ -24,7 +24,7 @@ from tocsin.models.native_head import NativeHead
 from tocsin.models.optimizers import AdamW, Optimizer, parameter_groups
 from tocsin.models.pooling import Pooling
 from tocsin.models.probe import fit_probe
-from tocsin.models.schedules import LinearWithWarmup, Schedule
+from tocsin.models.schedules import Constant, LinearWithWarmup, Schedule
 from tocsin.models.scoring import LogitCollector, scores_table
 from tocsin.scores.metrics import evaluate
 from tocsin.scores.table import ScoresTable
@@ -65,8 +65,8 @@ class MultilabelClassifier(LightningModule):
             that of training the whole table, without its cost.
         start_from_probe: Start the head from a linear probe fitted on the vectors of the encoder as it is.
         probe_l2: Strength of the probe's penalty on standardised features (1/C of a logistic regression).
-        non_finite: What to do with an optimiser step whose loss is not finite: stop the fit, or skip the step (at most
-            `max_skipped` in a row). The ids of its messages are shown in both cases.
+        non_finite: What to do with an optimiser step whose loss or gradient is not finite: stop the fit, or skip it (at
+            most `max_skipped` in a row). The ids of its messages are shown in both cases.
         max_skipped: Steps that may be skipped in a row before the fit stops all the same.
     """
 
@@ -106,6 +106,12 @@ class MultilabelClassifier(LightningModule):
             raise ConfigError(
                 f"gradient_clip is {gradient_clip}; wanted a norm above 0, or null for no clipping."
             )
+        if pooling is not None and next(pooling.parameters(), None) is not None:
+            raise ConfigError(
+                f"{type(pooling).__name__} has weights of its own; a bundle holds those of encoder and "
+                "head alone. Make it part "
+                "of a head that reads tokens."
+            )
         if start_from_probe and not isinstance(head, FeatureHead):
             raise ConfigError(
                 f"start_from_probe needs a head that reads one vector a message; {type(head).__name__} does not."
@@ -128,7 +134,8 @@ class MultilabelClassifier(LightningModule):
         self.scores: dict[str, ScoresTable] = {}
         self.last_step = StepFacts()
         self._built = False
-        self._configured = False
+        self._step = Step([])
+        self._source: str | None = None
         self._restored = False
         self._skipped_in_row = 0
         self._collector = LogitCollector(len(self.label_names))
@@ -161,12 +168,10 @@ class MultilabelClassifier(LightningModule):
 
     def configure_model(self) -> None:
         """Build, and put the rows in use in place of the embedding table."""
-        if self._configured:
-            return
         self.build()
+        self._source = None
         # transformers gives models in evaluation mode, and Lightning leaves modes as they are.
         self.train()
-        self._configured = True
         data = self._messages()
         longest, wanted = self.encoder.max_tokens, getattr(data, "max_length", 0)
         if longest is not None and wanted > longest:
@@ -197,7 +202,13 @@ class MultilabelClassifier(LightningModule):
             raise ConfigError("No weight is trained: the encoder is frozen and the head has none.")
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         optimizer = self.optimizer.build(groups, scaled_gradients=scaled)
-        total = max(1, int(self.trainer.estimated_stepping_batches))
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf") and not isinstance(self.schedule, Constant):
+            raise ConfigError(
+                f"{type(self.schedule).__name__} has to know how long the fit is: set trainer.max_epochs or "
+                "trainer.max_steps, or use the schedule Constant."
+            )
+        total = 1 if steps == float("inf") else max(1, int(steps))
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: self.schedule.factor(step, total)
         )
@@ -255,7 +266,11 @@ class MultilabelClassifier(LightningModule):
         self._frozen = None
 
     def _frozen_features(self, data: ServesMessages) -> FrozenFeatures:
-        parts = [type(self.pooling).__qualname__, type(self.head).__qualname__]
+        parts = [
+            [type(part).__module__, type(part).__qualname__, part.arguments]
+            for part in (self.pooling, self.head)
+            if part is not None
+        ]
         return FrozenFeatures(
             data,
             content_key(encoder=self.encoder.digest, parts=parts),
@@ -290,6 +305,7 @@ class MultilabelClassifier(LightningModule):
     def training_step(self, batch: Step, batch_idx: int) -> None:
         """Forward and backward pass by pass; clip, step and schedule once."""
         optimizer: Any = self.optimizers()
+        self._step = batch
         weight = torch.stack(
             [self.loss.weight(part.targets_BL, part.known_BL) for part in batch.passes]
         ).sum()
@@ -306,12 +322,14 @@ class MultilabelClassifier(LightningModule):
         total = self.trainer.strategy.reduce(total, reduce_op="mean")
         self._note(batch)
         if not bool(torch.isfinite(total)):
-            self._refuse_step(batch, float(total))
+            self._refuse_step("loss", float(total))
             optimizer.zero_grad(set_to_none=True)
             return
-        self._skipped_in_row = 0
+        skipped = self._skipped_in_row
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        if self._skipped_in_row == skipped:
+            self._skipped_in_row = 0
         schedule: Any = self.lr_schedulers()
         self.log("train/loss", total, prog_bar=True, batch_size=1)
         self.log("train/learning_rate", schedule.get_last_lr()[0], batch_size=1)
@@ -329,8 +347,8 @@ class MultilabelClassifier(LightningModule):
             facts.padded_tokens += part.mask_BT.numel()
         self.last_step = facts
 
-    def _refuse_step(self, batch: Step, value: float) -> None:
-        rows = np.concatenate([part.rows_B.cpu().numpy() for part in batch.passes])
+    def _refuse_step(self, what: str, value: float) -> None:
+        rows = np.concatenate([part.rows_B.cpu().numpy() for part in self._step.passes])
         data = self._messages()
         ids = (
             [str(i) for i in data.describe(rows[rows >= 0])["ids"]]
@@ -341,17 +359,22 @@ class MultilabelClassifier(LightningModule):
         shown = ", ".join(ids[:20]) + (f" and {len(ids) - 20} more" if len(ids) > 20 else "")
         if self.non_finite == "stop" or self._skipped_in_row > self.max_skipped:
             raise TrainingError(
-                f"The loss of optimiser step {self.global_step} is {value}; the weights are those before it, and the "
+                f"The {what} of optimiser step {self.global_step} is {value}; the weights are those before it, and the "
                 f"last checkpoint is good. Messages of the step: {shown}. Lower the learning rate, use precision 32, "
                 "or set non_finite: skip."
             )
-        self.print(f"Skipped an optimiser step whose loss is {value}. Its messages: {shown}")
+        print(f"Skipped an optimiser step whose {what} is {value}. Its messages: {shown}", flush=True)
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Clip the whole gradient, already unscaled, and record its norm before clipping."""
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         limit = float("inf") if self.gradient_clip is None else self.gradient_clip
         norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        # A float16 scaler looks for infinities itself, and skips the step.
+        if getattr(self.trainer.precision_plugin, "scaler", None) is None and not torch.isfinite(norm):
+            self._refuse_step("gradient", float(norm))
+            for parameter in parameters:
+                parameter.grad = None  # the optimiser leaves weights without a gradient alone
         self.log("train/gradient_norm", norm, batch_size=1)
 
     # Evaluation ------------------------------------------------------------------------------------------------------
@@ -380,11 +403,11 @@ class MultilabelClassifier(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Score the whole validation split."""
         if not self.trainer.sanity_checking:
-            self._score("validation", self.trainer.limit_val_batches == 1.0)
+            self._score("validation", _is_whole(self.trainer.limit_val_batches))
 
     def on_test_epoch_end(self) -> None:
         """Score the whole test split."""
-        self._score("test", self.trainer.limit_test_batches == 1.0)
+        self._score("test", _is_whole(self.trainer.limit_test_batches))
 
     def _score(self, split: str, whole: bool) -> None:
         rows, logits_NL, loss = self._collector.gather(self.trainer.world_size)
@@ -404,7 +427,13 @@ class MultilabelClassifier(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Record labels, in order; leave out weights that the encoder's source holds unchanged."""
-        checkpointing.complete(checkpoint, self.encoder, self.head, self.labels)
+        checkpointing.complete(checkpoint, self.encoder, self.head, self.labels, self._source_digest())
+
+    def _source_digest(self) -> str:
+        # It does not change during a fit, and a large table takes a while to hash.
+        if self._source is None:
+            self._source = checkpointing.source_digest(self.encoder)
+        return self._source
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Compare labels, take the rows in use, and put back what the encoder's source holds.
@@ -417,9 +446,18 @@ class MultilabelClassifier(LightningModule):
         self.build()
         state = checkpoint["state_dict"]
         checkpointing.take_rows_in_use(state, self.encoder)
-        if state.get("loss.pos_weight_L") is not None and isinstance(self.loss, BinaryCrossEntropy):
-            self.loss.pos_weight_L = state["loss.pos_weight_L"].clone()
+        checkpointing.check_source(checkpoint, self._source_digest())
+        for name, value in state.items():
+            # What `prepare` made of the training targets; before a fit the buffer is there, without a value.
+            buffer = name.removeprefix("loss.")
+            if buffer != name and buffer in self.loss._buffers and self.loss._buffers[buffer] is None:
+                setattr(self.loss, buffer, value.clone())
         own = self.state_dict()
         for name in checkpointing.names_from_source(self.encoder):
             state.setdefault(name, own[name])
         self._restored = True
+
+
+def _is_whole(limit: int | float) -> bool:
+    """Whether a Trainer's limit is the share 1.0, not one batch."""
+    return isinstance(limit, float) and limit == 1.0

@@ -57,7 +57,8 @@ class Encoder(RemembersArguments, nn.Module, ABC):
         if positions is None:
             return None
         # RoBERTa's family counts positions from after the padding id.
-        offset = self.config.pad_token_id + 1 if "roberta" in self.config.model_type else 0
+        family = any(name in self.config.model_type for name in ("roberta", "camembert", "mpnet"))
+        offset = self.config.pad_token_id + 1 if family else 0
         return int(positions) - offset
 
     @abstractmethod
@@ -214,8 +215,12 @@ class TransformerEncoder(Encoder):
                     f"{config.num_hidden_layers - 1}."
                 )
             config.num_hidden_layers = len(self.keep_layers)
+            if getattr(config, "layer_types", None):
+                config.layer_types = [config.layer_types[i] for i in self.keep_layers]
         if self.keep_pieces is not None:
-            config.vocab_size = min(config.vocab_size, len(self.tokenizer))
+            _ = self.tokenizer
+            if self._kept is not None:
+                config.vocab_size = len(self._kept)
 
     @property
     def pooler(self) -> dict[str, Tensor] | None:

@@ -3,7 +3,9 @@
 Axes: B messages in a pass, n messages, F features.
 """
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -39,29 +41,36 @@ class FrozenFeatures:
         """Features `(n, F)` float32 of a split in the order of its rows, cached or by one run of the encoder."""
         if split not in self._features:
             rows = self.data.rows(split)
-            key = content_key(network=self.network, tokens=self.data.tokens_key(), rows=rows.tolist())
+            key = content_key(
+                network=self.network,
+                tokens=self.data.tokens_key(),
+                rows=hashlib.sha256(rows.tobytes()).hexdigest(),
+            )
             path = cache_folder("vectors") / f"{key}.npy"
             if not path.exists():
-                values = self._run(rows)
-                with whole_file(path) as part, part.open("wb") as file:
-                    np.save(file, values)
-            self._features[split] = torch.from_numpy(np.load(path, allow_pickle=False))
+                with whole_file(path) as part:
+                    self._run(rows, part)
+            # Memory-mapped; "c" because torch wants memory that it could write to.
+            self._features[split] = torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
             self._rows[split] = rows
         return self._features[split]
 
-    def _run(self, rows: np.ndarray) -> np.ndarray:
-        values = np.zeros((len(rows), 0), dtype=np.float32)
+    def _run(self, rows: np.ndarray, path: Path) -> None:
+        values: np.ndarray | None = None
         with (
             progress_bar("encoding once", len(rows), unit="messages", show=self.show) as advance,
             torch.no_grad(),
         ):
             for part in self.data.passes(rows):
                 features = self.features_of(part).float().cpu().numpy()
-                if not values.shape[1]:
-                    values = np.empty((len(rows), features.shape[1]), dtype=np.float32)
+                if values is None:
+                    shape = (len(rows), features.shape[1])
+                    values = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
                 values[np.searchsorted(rows, part.rows_B.cpu().numpy())] = features
                 advance(len(features))
-        return values
+        if values is None:
+            with path.open("wb") as file:
+                np.save(file, np.zeros((0, 1), dtype=np.float32))
 
     def of(self, part: MessagePass, split: str) -> Tensor | None:
         """Features `(B, F)` of a pass of that split; None for a split that was not computed."""

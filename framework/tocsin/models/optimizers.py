@@ -12,19 +12,20 @@ from tocsin.errors import ConfigError
 
 __all__ = ["AdamW", "Optimizer", "parameter_groups"]
 
-# Functional forms of layer norms have no module to ask; every transformers encoder keeps the word in the name.
-_NORM_WORDS = ("norm", "ln_", "layernorm")
+# Functional forms of layer norms have no module to ask; every transformers encoder keeps the word in the name. Rows of
+# embedding tables that never occur must not move.
+_SPARED_WORDS = ("norm", "ln_", "embeddings.")
 
 
 def parameter_groups(
     module: nn.Module, weight_decay: float, no_decay: Iterable[nn.Parameter] = ()
 ) -> list[dict[str, Any]]:
-    """Two parameter groups: with weight decay, and without it for biases, norms and `no_decay`.
+    """Two parameter groups: with weight decay, and without it for biases, norms, embeddings and `no_decay`.
 
     Args:
         module: Its parameters that require a gradient are taken, each once.
         weight_decay: Decoupled decay of the first group, per optimiser step and unit of learning rate.
-        no_decay: Further parameters that must not be decayed (embeddings: decay would move rows that never occur).
+        no_decay: Further parameters that must not be decayed (an embedding table under another name).
     """
     without = {id(parameter) for parameter in no_decay}
     decayed: list[nn.Parameter] = []
@@ -33,7 +34,9 @@ def parameter_groups(
         if parameter.requires_grad:
             lowered = name.lower()
             spared = (
-                id(parameter) in without or lowered.endswith("bias") or any(w in lowered for w in _NORM_WORDS)
+                id(parameter) in without
+                or lowered.endswith("bias")
+                or any(w in lowered for w in _SPARED_WORDS)
             )
             (plain if spared else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]

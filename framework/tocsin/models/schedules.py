@@ -41,7 +41,7 @@ class _Warmup(Schedule):
 
 
 class CosineWithWarmup(_Warmup):
-    """Linear warm-up, then half a cosine down to 0 at the last step.
+    """Linear warm-up, then half a cosine down to 0, reached after the last step.
 
     Args:
         warmup: Share of all optimiser steps during which the rate rises, 0 to 1.
@@ -56,7 +56,7 @@ class CosineWithWarmup(_Warmup):
 
 
 class LinearWithWarmup(_Warmup):
-    """Linear warm-up, then a straight line down to 0 at the last step.
+    """Linear warm-up, then a straight line down to 0, reached after the last step.
 
     Args:
         warmup: Share of all optimiser steps during which the rate rises, 0 to 1.

@@ -29,8 +29,9 @@ class LogitCollector:
 
     def add(self, rows_B: Tensor, logits_BL: Tensor, loss: Tensor, weight: Tensor) -> None:
         """Take one pass: row numbers, float32 logits, the loss's sum and weight."""
-        self.rows.append(rows_B.cpu().numpy())
-        self.logits.append(logits_BL.cpu().numpy())
+        real = rows_B >= 0  # a filler keeps a rank in step and is nobody's message
+        self.rows.append(rows_B[real].cpu().numpy())
+        self.logits.append(logits_BL[real].cpu().numpy())
         self.sums += torch.stack([loss, weight]).double().cpu()
 
     def gather(self, world_size: int) -> tuple[np.ndarray, np.ndarray, float]:

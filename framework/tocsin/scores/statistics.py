@@ -41,6 +41,7 @@ __all__ = [
     "HEADLINE",
     "Difference",
     "Interval",
+    "affordable_draws",
     "bootstrap",
     "paired_bootstrap",
 ]
@@ -55,6 +56,12 @@ HEADLINE = (
     "micro_f1",
 )
 """The figures that get intervals unless others are asked for."""
+
+
+def affordable_draws(table: ScoresTable, most: int = 1000) -> int:
+    """Draws that take about a minute on one core, at least 100: 24 million messages times labels a second and draw."""
+    cells = max(1, len(table) * len(table.labels))
+    return max(100, min(most, 1_440_000_000 // cells))
 
 
 @dataclass(frozen=True)
