@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import Any
 
 from tocsin import __version__
 from tocsin.cli.verbs import CORE_VERBS, plugin_verbs
@@ -31,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 2 the user's mistake, 130 interrupted, 141 the reader of our output went away.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    shown = warnings.showwarning
+    warnings.showwarning = _plainly(shown)
     try:
         code = _run(arguments)
         sys.stdout.flush()
@@ -49,6 +53,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
     except SystemExit as stop:
         return _exit_code(stop)
+    finally:
+        warnings.showwarning = shown
+
+
+def _plainly(shown: Callable[..., None]) -> Callable[..., None]:
+    """Print our own warnings to users as one line; others keep the line of code that raised them."""
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
+        if category.__module__.startswith("tocsin"):
+            print(f"warning: {message}", file=sys.stderr)
+        else:
+            shown(message, category, *rest, **named)
+
+    return show
 
 
 def _run(arguments: list[str]) -> int:

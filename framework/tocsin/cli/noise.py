@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 __all__ = ["without_noise"]
 
@@ -31,22 +29,9 @@ _REMARKS = [
 
 @contextmanager
 def without_noise() -> Iterator[None]:
-    """Drop the remarks above, and Lightning's tips for products, while the block runs.
-
-    What we say to users ourselves (a `UserWarning` raised from our code) is printed as one line, without the line of
-    code that raised it.
-    """
+    """Drop the remarks above, and Lightning's tips for products, while the block runs."""
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     with warnings.catch_warnings():
-        shown = warnings.showwarning
-
-        def show(message: Warning | str, category: type[Warning], filename: str, *rest: Any) -> None:
-            if category.__module__.startswith("tocsin"):
-                print(f"warning: {message}", file=sys.stderr)
-            else:
-                shown(message, category, filename, *rest)
-
-        warnings.showwarning = show  # type: ignore[assignment]
         for remark in _REMARKS:
             warnings.filterwarnings("ignore", message=f".*{remark}")
         logger.addFilter(_no_tips)
