@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tocsin.batches.passes import collate, cut_passes
+from tocsin.batches.passes import collate, cut_even_passes, cut_passes
 
 lengths_of_messages = st.lists(st.integers(1, 40), max_size=60).map(
     lambda found: np.array(found, dtype=np.int32)
@@ -69,3 +69,25 @@ def test_a_message_without_tokens_is_a_row_of_padding() -> None:
     part = collate([np.zeros(0, np.int32)], np.zeros((1, 2), np.float32), np.array([0]), pad_id=5)
     assert part.input_ids_BT.tolist() == [[5]]
     assert part.mask_BT.tolist() == [[0]]
+
+
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=60).map(np.array), budget=st.integers(1, 400)
+)
+def test_even_passes_are_as_many_keep_the_budget_and_never_need_more_memory(
+    lengths: np.ndarray, budget: int
+) -> None:
+    def cost(chosen: np.ndarray) -> int:
+        return int(lengths[chosen].max()) * len(chosen)
+
+    greedy, even = cut_passes(lengths, budget), cut_even_passes(lengths, budget)
+    assert len(even) == len(greedy)
+    assert sorted(np.concatenate(even).tolist()) == list(range(len(lengths)))
+    assert all(cost(chosen) <= budget or len(chosen) == 1 for chosen in even)
+    assert max(map(cost, even)) <= max(map(cost, greedy))
+
+
+def test_even_passes_share_what_a_greedy_cut_leaves_to_a_crumb() -> None:
+    lengths = np.full(32, 36)
+    assert [len(chosen) for chosen in cut_passes(lengths, 1024)] == [28, 4]
+    assert [len(chosen) for chosen in cut_even_passes(lengths, 1024)] == [16, 16]

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["MessagePass", "Step", "collate", "cut_passes"]
+__all__ = ["MessagePass", "Step", "collate", "cut_even_passes", "cut_passes"]
 
 
 class MessagePass(NamedTuple):
@@ -56,6 +56,24 @@ def cut_passes(lengths: np.ndarray, tokens_per_pass: int) -> list[np.ndarray]:
         size = max(1, tokens_per_pass // max(1, int(lengths[order[start]])))
         passes.append(order[start : start + size])
         start += size
+    return passes
+
+
+def cut_even_passes(lengths: np.ndarray, tokens_per_pass: int) -> list[np.ndarray]:
+    """As many passes as `cut_passes` makes, but of about equal size.
+
+    The last pass that fills a budget greedily may hold a few tokens only: it costs as much overhead as a full one, its
+    matrices are too small to be multiplied fast, and the first needs memory that an even cut does not.
+    """
+    passes = cut_passes(lengths, tokens_per_pass)
+    low, high = 1, tokens_per_pass
+    while len(passes) > 1 and low < high:
+        budget = (low + high) // 2
+        tried = cut_passes(lengths, budget)
+        if len(tried) <= len(passes):
+            passes, high = tried, budget
+        else:
+            low = budget + 1
     return passes
 
 

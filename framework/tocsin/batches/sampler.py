@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tocsin.batches.passes import cut_passes
+from tocsin.batches.passes import cut_even_passes, cut_passes
 from tocsin.errors import ConfigError
 
 __all__ = ["PassSampler", "StepSampler", "epoch_steps"]
@@ -118,7 +118,7 @@ class StepSampler:
         mine = members[self.rank :: self.world_size]
         if not len(mine):
             return [np.array([-1])]
-        return [mine[chosen] for chosen in cut_passes(self.lengths[mine], self.tokens_per_pass)]
+        return [mine[chosen] for chosen in cut_even_passes(self.lengths[mine], self.tokens_per_pass)]
 
     def state_dict(self) -> dict[str, Any]:
         """Position as plain data."""
