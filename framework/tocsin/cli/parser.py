@@ -7,6 +7,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from tocsin.errors import ConfigError
 from tocsin.plugins import LabelScheme
+from tocsin.plugins.corpus import DEFAULT_SEED
 from tocsin.plugins.diagnosis import Diagnosis, forbidden
 from tocsin.plugins.manager import Registry
 from tocsin.plugins.parsing import PARSER_MODE, PlainSpeaking, prepare
@@ -43,7 +44,7 @@ class Config(LightningCLI):
             LightningDataModule,
             save_config_callback=None,
             trainer_class=Trainer,
-            seed_everything_default=42,
+            seed_everything_default=DEFAULT_SEED,
             parser_class=Parser,
             parser_kwargs={
                 "prog": f"tocsin {verb}",

@@ -14,9 +14,13 @@ from tocsin.plugins.manager import Registry, load_plugins
 from tocsin.plugins.parsing import PARSER_MODE, PlainSpeaking, instantiate, prepare
 from tocsin.plugins.strict_yaml import strict_dump, strict_load
 
-__all__ = ["read_corpus"]
+__all__ = ["DEFAULT_SEED", "read_corpus"]
 
 _ROLES = ("data", "label_scheme", "reader", "cleaner", "splitter")
+
+
+DEFAULT_SEED = 42
+"""What `seed_everything` is where a YAML says nothing."""
 
 
 def read_corpus(
@@ -52,5 +56,10 @@ def read_corpus(
         raise ConfigError("\n".join(parser.diagnosis.faults()))
     sections = {key: given[key] for key in ("labels", "data") if key in given}
     parsed = parser.parse_args(["--config", strict_dump(sections), *overrides])
+    arguments = parsed.data.init_args
+    if "seed" in arguments and arguments.seed is None:
+        # `max_messages` draws by the fit's seed: another one would draw other messages.
+        seed = given.get("seed_everything", DEFAULT_SEED)
+        arguments.seed = seed if isinstance(seed, int) and not isinstance(seed, bool) else None
     corpus: Corpus = instantiate(parser, parsed).data.corpus()
     return corpus
