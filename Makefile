@@ -19,6 +19,8 @@ quickstart: .venv/ready  ## fetch real messages, fine-tune, compare with TF-IDF,
 	$(BIN)/tocsin tfidf --config $(RUN)/latest-fit/config.yaml
 	$(BIN)/tocsin evaluate --name fine-tuned TF-IDF \
 	    --scores $(RUN)/latest-test/scores/test.parquet $(RUN)/latest-tfidf/scores/test.parquet
+	$(BIN)/tocsin compare --name fine-tuned TF-IDF \
+	    --scores $(RUN)/latest-test/scores/test.parquet $(RUN)/latest-tfidf/scores/test.parquet
 	$(BIN)/tocsin predict --bundle $(RUN)/latest-fit/bundle --text \
 	    "The river broke its banks last night. Forty families sit on the school roof and have no drinking water." \
 	    "Le pont est tombé et la route est coupée. Nous avons des blessés, envoyez un médecin et des tentes." \
