@@ -124,7 +124,9 @@ def test_without_the_extra_the_error_names_it(shelf: Path, monkeypatch: pytest.M
 
 
 def test_settings_come_from_the_environment(without_pip_files: None) -> None:
-    assert pip_settings({}) == IndexSettings(("https://pypi.org/simple",))
+    from pip._internal.models.index import PyPI
+
+    assert pip_settings({}) == IndexSettings((PyPI.simple_url,))
     given = pip_settings(
         {
             "PIP_INDEX_URL": "https://a.example/simple",

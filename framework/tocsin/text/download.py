@@ -99,6 +99,18 @@ class IndexSettings:
     timeout: float = 30.0
 
 
+def _default_index() -> str:
+    """The index that pip itself asks where nothing is set."""
+    try:
+        from pip._internal.models.index import PyPI
+    except ImportError:  # an environment made without pip
+        raise ConfigError(
+            "No package index is known: pip is not installed here, and PIP_INDEX_URL is not set. Set PIP_INDEX_URL to the index "
+            "to ask, or install pip."
+        ) from None
+    return str(PyPI.simple_url)
+
+
 def pip_settings(environment: Mapping[str, str] | None = None) -> IndexSettings:
     """The user's settings of pip, from its files and from the environment, the latter first.
 
@@ -111,7 +123,7 @@ def pip_settings(environment: Mapping[str, str] | None = None) -> IndexSettings:
         if key.startswith("PIP_") and value:
             values[key.removeprefix("PIP_").lower().replace("_", "-")] = value
     no_index = values.get("no-index", "").lower() in ("1", "true", "yes", "on", "t", "y")
-    indexes = [values.get("index-url", "https://pypi.org/simple"), *values.get("extra-index-url", "").split()]
+    indexes = [values.get("index-url") or _default_index(), *values.get("extra-index-url", "").split()]
     try:
         timeout = float(values.get("timeout", values.get("default-timeout", "")))
     except ValueError:
