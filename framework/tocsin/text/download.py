@@ -105,8 +105,8 @@ def _default_index() -> str:
         from pip._internal.models.index import PyPI
     except ImportError:  # an environment made without pip
         raise ConfigError(
-            "No package index is known: pip is not installed here, and PIP_INDEX_URL is not set. Set PIP_INDEX_URL to the index "
-            "to ask, or install pip."
+            "No package index is known: pip is not installed here, and PIP_INDEX_URL is not set. Set "
+            "PIP_INDEX_URL to the index to ask, or install pip."
         ) from None
     return str(PyPI.simple_url)
 
