@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import functools
 import inspect
+from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["RemembersArguments"]
+__all__ = ["Origin", "RemembersArguments"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The distribution that offers a component, so that somebody without it can be told what to install."""
+
+    distribution: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}"
 
 
 class RemembersArguments:

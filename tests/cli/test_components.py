@@ -10,7 +10,8 @@ from tests.plugins.distributions import Install
 from tocsin.cli.main import main
 from tocsin.plugins.discovery import GROUP
 from tocsin.plugins.docstrings import argument_descriptions, short_description
-from tocsin.plugins.manager import ROLES, TASKS, load_plugins
+from tocsin.plugins.manager import load_plugins
+from tocsin.plugins.roles import ROLES, TASKS
 from tocsin.plugins.signatures import parameters_of, type_words
 
 

@@ -147,7 +147,8 @@ def test_an_interrupt_is_130(work: Path, tmp_path: Path, monkeypatch) -> None:
 
 
 def test_observers_hear_of_the_error(work: Path, tmp_path: Path, monkeypatch) -> None:
-    from tocsin.plugins.manager import Registry, load_plugins
+    from tocsin.plugins.manager import load_plugins
+    from tocsin.plugins.registry import Registry
 
     heard = []
     monkeypatch.setattr(

@@ -11,7 +11,8 @@ from tests.plugins.distributions import Install
 from tocsin.cli.parser import Config
 from tocsin.errors import ConfigError
 from tocsin.plugins.discovery import GROUP
-from tocsin.plugins.manager import Registry, load_plugins
+from tocsin.plugins.manager import load_plugins
+from tocsin.plugins.registry import Registry
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,7 @@ def test_the_environment_selects(install: Install, value: str, names: set[str], 
     for name in "ab":
         install(f"{name}-plugin", entry_points={GROUP: {name: f"module_{name}"}})
     found = declared(GROUP)
-    chosen = selection({"TOCSIN_PLUGINS": value}, found)
+    chosen = selection({"TOCSIN_PLUGINS": value})
     assert {entry.name for entry in found if entry in chosen} == names
     assert chosen.strict is strict
 
@@ -71,4 +71,4 @@ def test_the_environment_selects(install: Install, value: str, names: set[str], 
 def test_an_unknown_name_in_the_environment_is_refused(install: Install) -> None:
     install("tocsin-heads", entry_points={GROUP: {"heads": "m"}})
     with pytest.raises(PluginError, match=r"'haeds'.*Did you mean 'heads'\?.*Installed: heads, tocsin-heads"):
-        selection({"TOCSIN_PLUGINS": "haeds"}, declared(GROUP))
+        selection({"TOCSIN_PLUGINS": "haeds"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 
 from tocsin.plugins import builtin, hookspecs
-from tocsin.plugins.manager import ROLES
+from tocsin.plugins.roles import ROLES
 
 HOOKS = {
     "tocsin_readers": [],

@@ -11,7 +11,8 @@ import pytest
 from tests.plugins.distributions import Install
 from tocsin.errors import ConfigError, PluginError
 from tocsin.plugins.discovery import GROUP
-from tocsin.plugins.manager import Registry, load_plugins
+from tocsin.plugins.manager import load_plugins
+from tocsin.plugins.registry import Registry
 
 CLEANER = """
 from tocsin.plugins import Cleaner, hookimpl

@@ -12,13 +12,13 @@ from tocsin.scores.metrics import evaluate
 from tocsin.scores.report import (
     Result,
     assess,
-    compare_grid,
-    grids,
+    comparison,
     render,
-    render_grids,
+    sections,
     to_dict,
     to_markdown,
 )
+from tocsin.scores.sections import render_sections
 from tocsin.scores.statistics import paired_bootstrap
 from tocsin.scores.table import ScoresTable
 
@@ -41,7 +41,7 @@ def result(table: ScoresTable) -> Result:
 
 
 def test_the_headline_has_intervals_baselines_and_coverage(result: Result) -> None:
-    headline = grids(result)[0]
+    headline = sections(result)[0]
     assert headline.columns == ("", "mine", "prior", "all on", "all off")
     rows = {row[0]: row[1:] for row in headline.rows}
     interval = result.intervals["macro_roc_auc"]
@@ -57,7 +57,7 @@ def test_the_headline_has_intervals_baselines_and_coverage(result: Result) -> No
 
 
 def test_slices_and_labels_are_flagged_when_small(result: Result) -> None:
-    _, languages, genres, labels = grids(result, per_label=True)
+    _, languages, genres, labels = sections(result, per_label=True)
     assert (languages.title, genres.title, labels.title) == ("By lang", "By genre", "Labels")
     assert len(languages.rows) == 4
     never = next(row for row in labels.rows if row[0] == "never *")
@@ -65,12 +65,12 @@ def test_slices_and_labels_are_flagged_when_small(result: Result) -> None:
     assert not labels.rows[0][0].endswith("*")
     assert any("under 30 positives" in note for note in labels.notes)
     few = assess(make_table(12), "few", by=["genre"], draws=0)
-    assert all(row[0].endswith(" *") for row in grids(few)[1].rows)
+    assert all(row[0].endswith(" *") for row in sections(few)[1].rows)
 
 
 def test_the_constants_beside_a_slice_are_those_of_its_own_baselines(table: ScoresTable) -> None:
     found = assess(table, "mine", by=["genre"], draws=0)
-    for row in grids(found)[1].rows:
+    for row in sections(found)[1].rows:
         part = baselines(table.select(table.slices["genre"] == row[0]))["all on"]
         assert row[-2:] == (f"{part.macro['average_precision']:.3f}", f"{part.macro['f1']:.3f}")
 
@@ -79,17 +79,17 @@ def test_models_on_the_same_messages_stand_in_one_table(result: Result) -> None:
     other = assess(
         make_table(seed=9, labels=("fire", "[bold]", "a|b", "never")), "other", by=["lang"], draws=0
     )
-    together = grids([result, other])
+    together = sections([result, other])
     assert together[0].columns == ("", "mine", "other", "prior", "all on", "all off")
     assert [grid.title for grid in together] == ["Scores of mine, other", "By lang", "By genre"]
     assert together[2].rows[0][-3] == "–"
     elsewhere = assess(make_table(80), "elsewhere", draws=0)
-    assert [grid.title for grid in grids([result, elsewhere])][-1] == "Scores of elsewhere"
+    assert [grid.title for grid in sections([result, elsewhere])][-1] == "Scores of elsewhere"
 
 
 def test_rich_and_markdown_say_the_same(result: Result) -> None:
     shown, written = printed(render(result, per_label=True)), to_markdown(result, per_label=True)
-    for grid in grids(result, per_label=True):
+    for grid in sections(result, per_label=True):
         for row in grid.rows:
             for cell in row:
                 assert cell in shown
@@ -112,13 +112,13 @@ def test_plain_data_is_strict_json(result: Result) -> None:
 def test_a_comparison_shows_both_and_the_difference(table: ScoresTable) -> None:
     better = make_table(seed=1, skill=4, labels=table.labels)
     differences = paired_bootstrap(better, table, ["macro_roc_auc", "micro_f1"], 50)
-    grid = compare_grid(("better", "plain"), (evaluate(better), evaluate(table)), differences)
+    grid = comparison(("better", "plain"), (evaluate(better), evaluate(table)), differences)
     assert grid.columns[:4] == ("", "better", "plain", "difference")
     assert [row[0] for row in grid.rows] == ["macro ROC-AUC", "micro F1"]
     assert grid.rows[0][-1] == "yes"
     assert grid.rows[0][3].startswith("+0.")
     assert "50 draws" in grid.notes[-1]
-    assert "beyond chance" in printed(render_grids([grid]))
+    assert "beyond chance" in printed(render_sections([grid]))
 
 
 def test_a_table_without_any_defined_figure_can_be_shown() -> None:

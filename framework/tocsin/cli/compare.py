@@ -43,7 +43,8 @@ def main(argv: list[str]) -> int:
     from dataclasses import asdict
 
     from tocsin.scores.metrics import evaluate
-    from tocsin.scores.report import compare_grid, render_grids
+    from tocsin.scores.report import comparison
+    from tocsin.scores.sections import render_sections
     from tocsin.scores.statistics import paired_bootstrap
     from tocsin.scores.table import ScoresTable
 
@@ -60,5 +61,5 @@ def main(argv: list[str]) -> int:
         print(json_text({"a": name_a, "b": name_b, "a_minus_b": plain}), end="")
     else:
         metrics = evaluate(a, options.threshold), evaluate(b, options.threshold)
-        console().print(render_grids([compare_grid((name_a, name_b), metrics, differences)]))
+        console().print(render_sections([comparison((name_a, name_b), metrics, differences)]))
     return 0

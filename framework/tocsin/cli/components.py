@@ -14,7 +14,8 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str]) -> int:
     """List roles and their components, one role's components, or one component's options."""
-    from tocsin.plugins.manager import ROLES, TASKS, load_plugins
+    from tocsin.plugins.manager import load_plugins
+    from tocsin.plugins.roles import ROLES, TASKS
 
     parser = argparse.ArgumentParser(
         prog="tocsin components",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from tocsin.errors import ConfigError, PluginError, TocsinError, did_you_mean
-from tocsin.plugins.discovery import DATASETS, Declared, declared
+from tocsin.errors import ConfigError, did_you_mean
+from tocsin.plugins.discovery import DATASETS, Declared
+from tocsin.plugins.functions import functions, load_function, switched_off
 
 __all__ = ["main"]
 
@@ -27,17 +28,15 @@ def main(argv: Sequence[str]) -> int:
         '--data "$TOCSIN_DATA" writes where they look next)',
     )
     options = parser.parse_args(list(argv))
-    sets: dict[str, Declared] = {}
-    for entry in declared(DATASETS):
-        sets.setdefault(entry.name, entry)
+    sets = functions(DATASETS)
     if options.name is None:
         return _list(sets)
     if options.name not in sets:
-        hint = did_you_mean(options.name, list(sets))
+        hint = switched_off(DATASETS, options.name) or did_you_mean(options.name, list(sets))
         known = ", ".join(sets) or "none (no installed plugin offers any)"
         raise ConfigError(f"There is no data set {options.name!r}.{hint} Known: {known}.")
     folder = _folder(options.data)
-    path = _load(sets[options.name])(folder)
+    path: Path = load_function(sets[options.name])(folder)
     print(f"{options.name}: {path}")
     return 0
 
@@ -62,15 +61,3 @@ def _list(sets: dict[str, Declared]) -> int:
     for name, entry in sets.items():
         print(f"{name:<{width}}  {entry.summary} [{entry.distribution} {entry.version}]")
     return 0
-
-
-def _load(entry: Declared) -> Callable[[Path], Path]:
-    try:
-        fetch: Callable[[Path], Path] = entry.entry_point.load()
-    except TocsinError:
-        raise
-    except Exception as error:
-        where = f"{entry.distribution} {entry.version}"
-        message = f"The data set {entry.name!r} of {where} cannot be loaded: {type(error).__name__}: {error}"
-        raise PluginError(message) from error
-    return fetch

@@ -15,8 +15,9 @@ from tocsin.cli.evaluate import console as table_console
 from tocsin.cli.noise import without_noise
 from tocsin.cli.parser import Config
 from tocsin.errors import ConfigError
-from tocsin.plugins.manager import Registry, load_plugins
+from tocsin.plugins.manager import load_plugins
 from tocsin.plugins.parsing import instantiate
+from tocsin.plugins.registry import Registry
 from tocsin.training.checkpoints import BestCheckpoint
 from tocsin.training.curves import TensorBoardCurves
 from tocsin.training.loggers import RunCsvLogger, RunTensorBoardLogger

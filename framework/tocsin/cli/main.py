@@ -11,7 +11,9 @@ from typing import Any
 
 from tocsin import __version__
 from tocsin.cli.verbs import CORE_VERBS, plugin_verbs
-from tocsin.errors import PluginError, TocsinError, did_you_mean
+from tocsin.errors import TocsinError, did_you_mean
+from tocsin.plugins.discovery import COMMANDS
+from tocsin.plugins.functions import load_function, switched_off
 
 __all__ = ["main"]
 
@@ -86,7 +88,7 @@ def _run(arguments: list[str]) -> int:
     function = _function(verb)
     if function is None:
         known = [*CORE_VERBS, *plugin_verbs()]
-        hint = did_you_mean(verb, known)
+        hint = switched_off(COMMANDS, verb) or did_you_mean(verb, known)
         print(f"tocsin: there is no verb {verb!r}.{hint} Verbs: {', '.join(known)}.", file=sys.stderr)
         return USER_ERROR
     return int(function(rest) or 0)
@@ -101,13 +103,7 @@ def _function(verb: str) -> Callable[[list[str]], int] | None:
     entry = plugin_verbs().get(verb)
     if entry is None:
         return None
-    try:
-        loaded: Callable[[list[str]], int] = entry.entry_point.load()
-    except Exception as error:
-        where = f"{entry.distribution} {entry.version}"
-        message = f"The verb {verb!r} of {where} cannot be loaded: {type(error).__name__}: {error}"
-        raise PluginError(message) from error
-    return loaded
+    return load_function(entry)
 
 
 def _help() -> str:

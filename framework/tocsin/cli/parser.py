@@ -9,8 +9,8 @@ from tocsin.errors import ConfigError
 from tocsin.plugins import LabelScheme
 from tocsin.plugins.corpus import DEFAULT_SEED
 from tocsin.plugins.diagnosis import Diagnosis, forbidden
-from tocsin.plugins.manager import Registry
 from tocsin.plugins.parsing import PARSER_MODE, PlainSpeaking, prepare
+from tocsin.plugins.registry import Registry
 from tocsin.training.trainer import Trainer
 
 __all__ = ["Config", "Parser"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tocsin.plugins.discovery import COMMANDS, Declared, declared
+from tocsin.plugins.discovery import COMMANDS, Declared
+from tocsin.plugins.functions import functions
 
 __all__ = ["CORE_VERBS", "Verb", "plugin_verbs"]
 
@@ -30,16 +31,14 @@ CORE_VERBS: dict[str, Verb] = {
         "tocsin.cli.components:main", "list what a YAML file may name; show a component's options"
     ),
     "fetch": Verb("tocsin.cli.fetch:main", "fetch a data set that a plugin offers"),
+    "export": Verb("tocsin.cli.export:main", "write a bundle in another program's format"),
     "plugins": Verb("tocsin.cli.plugins:main", "list installed plugins; --check loads each"),
+    "new-plugin": Verb(
+        "tocsin.cli.new_plugin:main", "write a plugin: installable, tested, ready to be changed"
+    ),
 }
 
 
 def plugin_verbs() -> dict[str, Declared]:
-    """Return the verbs that plugins add, name -> entry point; our own verbs and earlier ones cannot be taken
-    over.
-    """
-    verbs: dict[str, Declared] = {}
-    for entry in declared(COMMANDS):
-        if entry.name not in CORE_VERBS:
-            verbs.setdefault(entry.name, entry)
-    return verbs
+    """Return the verbs that plugins add, name -> entry point; our own verbs cannot be taken over."""
+    return {name: entry for name, entry in functions(COMMANDS).items() if name not in CORE_VERBS}

@@ -1,4 +1,7 @@
-"""Losses over label logits with unknown labels masked. Axes: B messages, L labels."""
+"""Losses: over label logits, with unknown labels masked, and over sentence vectors.
+
+Axes: B messages or sentences, L labels, D width.
+"""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
@@ -11,7 +14,7 @@ from torch.nn import functional as F
 from tocsin.arguments import RemembersArguments
 from tocsin.errors import ConfigError
 
-__all__ = ["BinaryCrossEntropy", "Loss"]
+__all__ = ["BinaryCrossEntropy", "Loss", "VectorLoss"]
 
 
 class Loss(RemembersArguments, nn.Module, ABC):
@@ -41,6 +44,29 @@ class Loss(RemembersArguments, nn.Module, ABC):
 
     def prepare(self, targets_NL: np.ndarray) -> None:
         """See the training targets `(N, L)`, NaN where unknown, once before the fit."""
+
+
+class VectorLoss(RemembersArguments, nn.Module, ABC):
+    """Role: vectors of a student and of its teacher -> `(sum, weight)`, for distillation.
+
+    As with `Loss`, a step's loss is the sum of all its passes divided by their weight, so neither number may be a
+    mean over the pass. No gradient flows into the teacher.
+    """
+
+    couples_rows: ClassVar[bool] = False
+
+    @abstractmethod
+    def forward(self, student_BD: Tensor, teacher_BD: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum of the loss over B sentences and its weight, both scalar float32.
+
+        Args:
+            student_BD: The student's vectors, already of the teacher's width D, any float dtype.
+            teacher_BD: The teacher's vectors of the same sentences, any float dtype.
+        """
+
+    def weight(self, teacher_BD: Tensor) -> Tensor:
+        """The weight that `forward` returns, from the teacher alone: the number of sentences unless overridden."""
+        return torch.tensor(float(len(teacher_BD)), device=teacher_BD.device)
 
 
 class BinaryCrossEntropy(Loss):

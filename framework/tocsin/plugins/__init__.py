@@ -15,6 +15,7 @@ from pluggy import HookimplMarker
 
 if TYPE_CHECKING:
     from tocsin.batches.corpus import Corpus as Corpus
+    from tocsin.bundles.exporters import Exporter as Exporter
     from tocsin.errors import BundleError as BundleError
     from tocsin.errors import CheckpointError as CheckpointError
     from tocsin.errors import ConfigError as ConfigError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tocsin.models.heads import FeatureHead as FeatureHead
     from tocsin.models.heads import Head as Head
     from tocsin.models.losses import Loss as Loss
+    from tocsin.models.losses import VectorLoss as VectorLoss
     from tocsin.models.optimizers import Optimizer as Optimizer
     from tocsin.models.pooling import Pooling as Pooling
     from tocsin.models.schedules import Schedule as Schedule
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from tocsin.scores.roles import Calibrator as Calibrator
     from tocsin.scores.roles import DecisionRule as DecisionRule
     from tocsin.scores.roles import Ensembler as Ensembler
+    from tocsin.scores.sections import Section as Section
     from tocsin.scores.table import ScoresTable as ScoresTable
     from tocsin.text.cleaners import Cleaner as Cleaner
     from tocsin.text.download import download_from_index as download_from_index
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from tocsin.text.folders import cache_folder as cache_folder
     from tocsin.text.folders import whole_file as whole_file
     from tocsin.text.folders import whole_folder as whole_folder
+    from tocsin.text.pairs import PairReader as PairReader
     from tocsin.text.readers import Reader as Reader
     from tocsin.text.splitters import Split as Split
     from tocsin.text.splitters import Splitter as Splitter
@@ -60,19 +64,22 @@ hookimpl = HookimplMarker("tocsin")
 
 _HOMES = {
     "tocsin.text.readers": ["Reader"],
+    "tocsin.text.pairs": ["PairReader"],
     "tocsin.text.cleaners": ["Cleaner"],
     "tocsin.text.splitters": ["Split", "Splitter"],
     "tocsin.text.download": ["download_from_index", "file_sha256"],
     "tocsin.text.folders": ["cache_folder", "whole_file", "whole_folder"],
     "tocsin.labels.schemes": ["LabelScheme"],
     "tocsin.batches.corpus": ["Corpus"],
+    "tocsin.bundles.exporters": ["Exporter"],
     "tocsin.models.encoders": ["Encoder", "TransformerEncoder"],
     "tocsin.models.pooling": ["Pooling"],
     "tocsin.models.heads": ["FeatureHead", "Head"],
-    "tocsin.models.losses": ["Loss"],
+    "tocsin.models.losses": ["Loss", "VectorLoss"],
     "tocsin.models.optimizers": ["Optimizer"],
     "tocsin.models.schedules": ["Schedule"],
     "tocsin.scores.roles": ["Calibrator", "DecisionRule", "Ensembler"],
+    "tocsin.scores.sections": ["Section"],
     "tocsin.scores.table": ["ScoresTable"],
     "tocsin.scores.metrics": ["Metrics", "evaluate"],
     "tocsin.scores.baselines": ["baselines"],

@@ -10,8 +10,9 @@ from tocsin.batches.corpus import Corpus
 from tocsin.errors import ConfigError
 from tocsin.plugins import LabelScheme
 from tocsin.plugins.diagnosis import Diagnosis
-from tocsin.plugins.manager import Registry, load_plugins
+from tocsin.plugins.manager import load_plugins
 from tocsin.plugins.parsing import PARSER_MODE, PlainSpeaking, instantiate, prepare
+from tocsin.plugins.registry import Registry
 from tocsin.plugins.strict_yaml import strict_dump, strict_load
 
 __all__ = ["DEFAULT_SEED", "read_corpus"]

@@ -5,22 +5,21 @@ So, after a refusal, the given arguments are read again as plain data and walked
 signatures.
 """
 
-import inspect
+import dataclasses
 import typing
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Union
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
-from lightning.pytorch.callbacks import Callback
 
 import tocsin.plugins as door
 from tocsin.errors import did_you_mean
+from tocsin.plugins.allowed import KINDS, offered
 from tocsin.plugins.docstrings import argument_descriptions
+from tocsin.plugins.given import read_arguments, words_of
 from tocsin.plugins.manager import ROLES, Registry
 from tocsin.plugins.signatures import parameters_of, type_words, union_parts
-from tocsin.plugins.strict_yaml import strict_load
+from tocsin.plugins.strict_yaml import PARSER_MODE
 
 __all__ = ["SECTIONS", "Diagnosis", "forbidden"]
 
@@ -45,9 +44,10 @@ class Diagnosis:
     """Walks the given arguments beside the signatures of what they name.
 
     Args:
-        arguments: What follows the verb on the command line. registry: The components on offer. sections:
-        The top-level keys that are looked at, and the role of each one's component. trainer: The class whose
-        options stand under `trainer`; None when that key and other keys are not looked at.
+        arguments: What follows the verb on the command line.
+        registry: The components on offer.
+        sections: The top-level keys that are looked at, and the role of each one's component.
+        trainer: The class whose options stand under `trainer`; None when that key and other keys are not looked at.
     """
 
     def __init__(
@@ -64,39 +64,11 @@ class Diagnosis:
 
     def faults(self) -> list[str]:
         """Return a sentence for each fault, in the order of the configuration; empty when none is found."""
-        given, faults = self._read()
-        return faults or list(self._walk(given))
-
-    def _read(self) -> tuple[dict[str, Any], list[str]]:
-        """Merge configuration files and options as the parser does, without checking anything."""
-        given: dict[str, Any] = {}
-        waiting = list(self.arguments)
-        while waiting:
-            option = waiting.pop(0)
-            if not option.startswith("-"):
-                continue
-            name, equals, value = option.partition("=")
-            if not equals:
-                value = waiting.pop(0) if waiting and not waiting[0].startswith("--") else "true"
-            if name in ("-c", "--config"):
-                path = Path(value)
-                if not path.is_file():
-                    return {}, [f"There is no configuration file {value!r}."]
-                try:
-                    loaded = strict_load(path.read_text(encoding="utf-8"))
-                except (yaml.YAMLError, UnicodeDecodeError) as error:
-                    return {}, [f"{value}: {_yaml_fault(error)}"]
-                if not isinstance(loaded, dict):
-                    return {}, [
-                        f"{value}: a mapping with labels, data and model is wanted, not {_given(loaded)}."
-                    ]
-                _merge(given, loaded)
-            elif not name.endswith("+"):
-                try:
-                    _assign(given, name.lstrip("-").split("."), strict_load(value))
-                except yaml.YAMLError:
-                    _assign(given, name.lstrip("-").split("."), value)
-        return given, []
+        given, faults, stray = read_arguments(self.arguments, self.sections)
+        faults = faults or list(self._walk(given))
+        if not faults and stray:
+            faults = [f"{stray[0]!r} belongs to no option; options begin with --."]
+        return faults
 
     def _walk(self, given: dict[str, Any]) -> Iterator[str]:
         for key, role in self.sections.items():
@@ -112,9 +84,9 @@ class Diagnosis:
                 yield from self._value(key, value, PLAIN[key], "")
             elif key not in known:
                 yield f"There is no key {key!r}.{did_you_mean(str(key), known)} Keys: {', '.join(known)}."
-        options = given.get("trainer") or {}
+        options = given.get("trainer", {})
         if not isinstance(options, dict):
-            yield f"trainer is {_given(options)}; a mapping of the Trainer's options is wanted."
+            yield f"trainer is {words_of(options)}; a mapping of the Trainer's options is wanted."
             return
         yield from forbidden(options)
         yield from self._arguments("trainer", "the Trainer", self.trainer, options)
@@ -125,24 +97,26 @@ class Diagnosis:
         arguments: Any = {}
         name = given
         if isinstance(given, dict):
-            name, arguments = given.get("class_path"), given.get("init_args") or {}
+            name, arguments = given.get("class_path"), given.get("init_args", {})
             others = [str(key) for key in given if key not in keys]
             if others and isinstance(name, str):
-                yield f"{path}.{others[0]}: the options of a component stand in its init_args."
+                hint = did_you_mean(others[0], keys)
+                yield f"{path}.{others[0]}: the options of a {_words(role)} stand in its init_args.{hint}"
             elif name is None:
                 hint = next(filter(None, (did_you_mean(key, keys) for key in others)), "")
                 known = ", ".join(self._known(role))
                 yield f"{path}.class_path is missing; a {_words(role)} is wanted.{hint} Known: {known}."
                 return
         if not isinstance(name, str):
+            where = f"{path}.class_path" if isinstance(given, dict) else path
             wanted = f"the name of a {_words(role)} is wanted, or class_path and init_args"
-            yield f"{path} is {_given(name)}; {wanted}. Known: {', '.join(self._known(role))}."
+            yield f"{where} is {words_of(name)}; {wanted}. Known: {', '.join(self._known(role))}."
             return
         component = self._resolve(name, role)
         if component is None:
             yield f"{path}: {self._unknown(name, role)}"
         elif not isinstance(arguments, dict):
-            yield f"{path}.init_args is {_given(arguments)}; a mapping of {name}'s options is wanted."
+            yield f"{path}.init_args is {words_of(arguments)}; a mapping of {name}'s options is wanted."
         else:
             linked = {"labels"} if role in ("model", "data") else set()
             yield from self._arguments(f"{path}.init_args", component.__name__, component, arguments, linked)
@@ -176,10 +150,9 @@ class Diagnosis:
                 yield f"{path}.{name} is missing: {owner} wants it, {wanted}.{meaning}"
 
     def _value(self, path: str, given: Any, annotation: Any, meaning: str) -> Iterator[str]:
-        role, many = self._role(annotation)
+        role, many, others = self._role(annotation)
         if role is not None:
-            optional = type(None) in typing.get_args(annotation)
-            if given is None and optional:
+            if others and not isinstance(given, dict | list) and _fits(given, Union[tuple(others)]):
                 return
             if many and isinstance(given, list):
                 for position, item in enumerate(given):
@@ -187,68 +160,80 @@ class Diagnosis:
             else:
                 yield from self._spec(path, given, role)
             return
-        if isinstance(given, dict) and set(given) == {
-            "init_args"
-        }:  # an option that is itself a mapping, key by key
-            given = given["init_args"]
-        if annotation is not Any and not _fits(given, annotation):
-            yield f"{path} is {_given(given)}; wanted: {type_words(annotation)}.{meaning}"
+        if isinstance(given, dict) and set(given) == {"init_args"}:
+            given = given["init_args"]  # an option that is itself a mapping, key by key
+        if annotation is Any or _fits(given, annotation):
+            return
+        deeper = list(self._inside(path, given, annotation)) if isinstance(given, dict) else []
+        yield from deeper or [f"{path} is {words_of(given)}; wanted: {type_words(annotation)}.{meaning}"]
 
-    def _role(self, annotation: Any) -> tuple[str | None, bool]:
-        """Return the role whose base stands in an annotation, and whether a list of them is allowed."""
+    def _inside(self, path: str, given: dict[str, Any], annotation: Any) -> Iterator[str]:
+        """Check a mapping entry by entry; nothing is said when its type does not say what its entries are."""
+        if isinstance(given.get("class_path"), str):
+            yield f"{path}: {given['class_path']!r} may not be named here; wanted: {type_words(annotation)}."
+            return
         for part in union_parts(annotation):
-            many = typing.get_origin(part) is list
-            inner = typing.get_args(part)[0] if many else part
-            if inner is Callback:
-                return "callback", True
-            for role, entry in ROLES.items():
-                if inner is getattr(door, entry.base):
-                    return role, many
-        return None, False
+            if dataclasses.is_dataclass(part) and isinstance(part, type):
+                yield from self._arguments(path, part.__name__, part, given)
+            elif typing.get_origin(part) is dict:
+                for key, value in given.items():
+                    yield from self._value(f"{path}.{key}", value, typing.get_args(part)[1], "")
+
+    def _role(self, annotation: Any) -> tuple[str | None, bool, list[Any]]:
+        """Return the role or kind of object whose base stands in an annotation, whether a list of them is
+        allowed, and the other types that are.
+        """
+        role, many, others = None, False, []
+        for part in union_parts(annotation):
+            listed = typing.get_origin(part) in (list, Sequence, Iterable)
+            found = _role_of(typing.get_args(part)[0] if listed else part)
+            if found is None:
+                others.append(part)
+            else:
+                role, many = found, many or listed
+        return role, many, others
 
     def _known(self, role: str) -> dict[str, type]:
-        return _callbacks() if role == "callback" else self.registry.components(role)
+        return offered(role) if role in KINDS else self.registry.components(role)
 
     def _resolve(self, name: str, role: str) -> type | None:
         known = self._known(role)
         paths = {f"{part.__module__}.{part.__qualname__}": part for part in known.values()}
-        if role == "callback":
-            paths |= {f"lightning.pytorch.callbacks.{key}": part for key, part in known.items()}
+        if role in KINDS:
+            package = f"lightning.pytorch.{'strategies' if role == 'strategy' else f'{role}s'}"
+            paths |= {f"{package}.{key}": part for key, part in known.items()}
         return known.get(name) or paths.get(name)
 
     def _unknown(self, name: str, role: str) -> str:
+        known = sorted(self._known(role))
         if "." in name:
-            known = sorted(self._known(role))
             hint = did_you_mean(name.rsplit(".", 1)[1], known)
             return (
                 f"{name!r} may not be named here: only what Tocsin and installed plugins offer may.{hint} "
-                f"Known {_words(role)}s: {', '.join(known)}."
+                f"Known: {', '.join(known)}."
             )
-        if role == "callback":
-            known = sorted(_callbacks())
-            hint = did_you_mean(name, known)
-            return f"No callback is called {name!r}.{hint} Known callbacks: {', '.join(known)}."
+        if role in KINDS:
+            return f"No {role} is called {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}."
         return self.registry.unknown(role, name)
 
 
 def forbidden(options: Mapping[str, Any]) -> list[str]:
     """Return a sentence of advice for each of the Trainer's options that manual optimisation forbids."""
     return [
-        f"trainer.{flag} is {_given(options.get(flag))}, which manual optimisation forbids: {advice}."
+        f"trainer.{flag} is {words_of(options.get(flag))}, which manual optimisation forbids: {advice}."
         for flag, advice in ADVICE.items()
         if options.get(flag) not in (None, _HARMLESS.get(flag))
     ]
 
 
-def _callbacks() -> dict[str, type]:
-    found: dict[str, type] = {}
-    waiting = Callback.__subclasses__()
-    while waiting:
-        part = waiting.pop()
-        waiting.extend(part.__subclasses__())
-        if part.__module__.startswith("lightning.pytorch.callbacks.") and not inspect.isabstract(part):
-            found[part.__name__] = part
-    return found
+def _role_of(annotation: Any) -> str | None:
+    for kind, base in KINDS.items():
+        if annotation is base:
+            return kind
+    for role, entry in ROLES.items():
+        if annotation is getattr(door, entry.base):
+            return role
+    return None
 
 
 def _meaning(component: type, name: str) -> str:
@@ -258,7 +243,7 @@ def _meaning(component: type, name: str) -> str:
 
 
 def _fits(given: Any, annotation: Any) -> bool:
-    parser = ArgumentParser(exit_on_error=False)
+    parser = ArgumentParser(exit_on_error=False, parser_mode=PARSER_MODE)
     parser.add_argument("--value", type=annotation)
     try:
         parser.parse_object({"value": given})
@@ -267,44 +252,5 @@ def _fits(given: Any, annotation: Any) -> bool:
     return True
 
 
-def _merge(given: dict[str, Any], more: dict[str, Any]) -> None:
-    for key, value in more.items():
-        if isinstance(value, dict) and isinstance(given.get(key), dict):
-            _merge(given[key], value)
-        else:
-            given[key] = value
-
-
-def _assign(given: dict[str, Any], path: list[str], value: Any) -> None:
-    """Set a dotted path; below a component, `init_args` may be left out."""
-    steps = [path[0]]
-    for key in path[1:]:
-        if path[0] in SECTIONS and key not in ("class_path", "init_args") and steps[-1] != "init_args":
-            steps.append("init_args")
-        steps.append(key)
-    node = given
-    for key in steps[:-1]:
-        below = node.get(key)
-        node[key] = below if isinstance(below, dict) else {} if below is None else {"class_path": below}
-        node = node[key]
-    last = steps[-1]
-    if path[0] in SECTIONS and isinstance(node.get(last), dict) and isinstance(value, str):
-        node[last]["class_path"] = value
-    else:
-        node[last] = value
-
-
-def _given(value: Any) -> str:
-    return "null" if value is None else repr(value) if len(repr(value)) <= 60 else f"a {type(value).__name__}"
-
-
 def _words(role: str) -> str:
     return {"data": "data module"}.get(role, role.replace("_", " "))
-
-
-def _yaml_fault(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    if mark is None:
-        return f"this is not UTF-8 text: {error}." if isinstance(error, UnicodeDecodeError) else str(error)
-    problem = getattr(error, "problem", None) or "this is not YAML"
-    return f"line {mark.line + 1}: {problem}."

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint, distributions
 
+from tocsin.arguments import Origin
 from tocsin.errors import PluginError, did_you_mean
 
 __all__ = [
@@ -46,6 +47,11 @@ class Declared:
     summary: str
     entry_point: EntryPoint
 
+    @property
+    def origin(self) -> Origin:
+        """The distribution and its version."""
+        return Origin(self.distribution, self.version)
+
 
 def declared(group: str) -> list[Declared]:
     """Return a group's entry points, ordered by distribution and name; of one distribution found twice, the
@@ -76,9 +82,9 @@ class Selection:
         return self.names is None or bool({entry.name, entry.distribution} & self.names)
 
 
-def selection(environ: Mapping[str, str], known: list[Declared]) -> Selection:
-    """Read `TOCSIN_PLUGINS`: unset (all), `off`, `strict` (all, and a broken one raises) or names with
-    commas.
+def selection(environ: Mapping[str, str]) -> Selection:
+    """Read `TOCSIN_PLUGINS`: unset (all), `off`, `strict` (all, and a broken one raises) or names of plugins
+    (entry points or distributions) with commas.
 
     Raises:
         PluginError: A name in the list is no installed plugin's.
@@ -91,6 +97,7 @@ def selection(environ: Mapping[str, str], known: list[Declared]) -> Selection:
     if value == "strict":
         return Selection(None, strict=True)
     names = frozenset(name for name in (part.strip() for part in value.split(",")) if name)
+    known = [entry for entry in _entries() if entry.entry_point.group in (GROUP, COMMANDS, DATASETS)]
     installed = sorted({entry.name for entry in known} | {entry.distribution for entry in known})
     for name in sorted(names.difference(installed)):
         raise PluginError(

@@ -6,29 +6,16 @@ import yaml
 from jsonargparse import ArgumentParser, set_dumper, set_loader, set_parsing_settings
 
 from tocsin.errors import ConfigError, TocsinError
+from tocsin.plugins.allowed import allowed_paths, unwanted_keys
 from tocsin.plugins.diagnosis import Diagnosis
-from tocsin.plugins.manager import Registry
-from tocsin.plugins.strict_yaml import strict_dump, strict_load
+from tocsin.plugins.registry import Registry
+from tocsin.plugins.strict_yaml import PARSER_MODE, strict_dump, strict_load
 
-__all__ = ["ALLOWED", "PARSER_MODE", "PlainSpeaking", "instantiate", "prepare"]
-
-PARSER_MODE = "tocsin"
-
-ALLOWED = [
-    "lightning.pytorch.callbacks",
-    "lightning.pytorch.loggers",
-    "lightning.pytorch.profilers",
-    "lightning.pytorch.strategies",
-    "tocsin.training.checkpoints.BestCheckpoint",
-    "tocsin.training.curves.TensorBoardCurves",
-    "tocsin.training.progress.FitProgressBar",
-    "torch.optim",
-]
-"""What a YAML file may name besides components. Everything else is refused before it is imported."""
+__all__ = ["PARSER_MODE", "PlainSpeaking", "instantiate", "prepare"]
 
 
 def prepare(registry: Registry) -> None:
-    """Let a `class_path` name the registry's components and `ALLOWED`, nothing else, and read YAML strictly.
+    """Let a `class_path` name the registry's components and what `allowed.py` lists; read YAML strictly.
 
     jsonargparse imports the module of a `class_path` before it looks at the class, so a config could run any
     module's code. These settings are the process's: they hold for every jsonargparse parser used later.
@@ -38,7 +25,7 @@ def prepare(registry: Registry) -> None:
     set_dumper(PARSER_MODE, strict_dump)
     set_parsing_settings(
         import_path_denylist=["*"],
-        import_path_allowlist=[*ALLOWED, *components],
+        import_path_allowlist=[*allowed_paths(), *components],
         instantiate_subclass_spec_in_any=False,
         config_read_mode_urls_enabled=False,
         config_read_mode_fsspec_enabled=False,
@@ -53,6 +40,14 @@ class PlainSpeaking(ArgumentParser):
     """
 
     diagnosis: Diagnosis | None = None
+
+    def parse_args(self, *arguments: Any, **options: Any) -> Any:
+        """Parse; raises ConfigError where a class is given arguments that its signature does not declare."""
+        parsed = super().parse_args(*arguments, **options)
+        # The parser of a nested class leaves it to the outer one.
+        for path in unwanted_keys(parsed) if self.exit_on_error else []:
+            raise ConfigError(f"{path} may not be given: the options of a class stand in its init_args.")
+        return parsed
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise ConfigError with the diagnosis of the arguments, or else the first lines of jsonargparse's

@@ -13,7 +13,10 @@ from typing import Any
 
 import yaml
 
-__all__ = ["StrictLoader", "strict_dump", "strict_load"]
+__all__ = ["PARSER_MODE", "StrictLoader", "strict_dump", "strict_load"]
+
+PARSER_MODE = "tocsin"
+"""The name under which jsonargparse knows this loader and dumper."""
 
 
 class StrictLoader(yaml.SafeLoader):

@@ -1,7 +1,7 @@
 """What people read of scores: one figure a row, models beside each other, trivial baselines beside them.
 
-A `Grid` is a table of text with notes below it; `render` makes rich tables of grids, `to_markdown` Markdown,
-so that both always say the same.
+Everything is made as sections first (tables of text, `tocsin.scores.sections`), from which both the rich tables and
+the Markdown come.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from tocsin.scores.baselines import baselines
 from tocsin.scores.metrics import METRICS, Metrics, evaluate, evaluate_by, mean_defined
+from tocsin.scores.sections import Section, render_sections, sections_to_markdown
 from tocsin.scores.statistics import HEADLINE, Difference, Interval, bootstrap
 from tocsin.scores.table import ScoresTable
 
@@ -22,15 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FEW_POSITIVES",
-    "Grid",
     "Result",
     "assess",
-    "compare_grid",
+    "comparison",
     "figure_name",
-    "grids",
-    "grids_to_markdown",
     "render",
-    "render_grids",
+    "sections",
     "to_dict",
     "to_markdown",
 ]
@@ -74,16 +72,6 @@ class Result:
     resampling: str = ""
 
 
-@dataclass(frozen=True)
-class Grid:
-    """A table of text: a heading a column, cells row by row (the first column names the row), notes below."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = ()
-
-
 def assess(
     table: ScoresTable,
     name: str,
@@ -114,12 +102,12 @@ def assess(
 
 def render(results: Result | Sequence[Result], *, per_label: bool = False) -> Group:
     """Return the tables of results for a rich console: headline, then slices, then labels if asked for."""
-    return render_grids(grids(results, per_label=per_label))
+    return render_sections(sections(results, per_label=per_label))
 
 
 def to_markdown(results: Result | Sequence[Result], *, per_label: bool = False) -> str:
     """Return the same tables as Markdown."""
-    return grids_to_markdown(grids(results, per_label=per_label))
+    return sections_to_markdown(sections(results, per_label=per_label))
 
 
 def to_dict(results: Result | Sequence[Result]) -> dict[str, Any]:
@@ -149,24 +137,24 @@ def to_dict(results: Result | Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def grids(results: Result | Sequence[Result], *, per_label: bool = False) -> list[Grid]:
+def sections(results: Result | Sequence[Result], *, per_label: bool = False) -> list[Section]:
     """Return the tables of text; results of the same messages and baselines stand in one table."""
     shared: dict[tuple[Any, ...], list[Result]] = {}
     for result in _listed(results):
         shared.setdefault(_baseline_key(result), []).append(result)
     found = []
     for group in shared.values():
-        found.append(_headline_grid(group))
+        found.append(_headline_section(group))
         for column in dict.fromkeys(column for result in group for column in result.by):
-            found.append(_slice_grid(group, column))
+            found.append(_slice_section(group, column))
         if per_label:
-            found.append(_label_grid(group))
+            found.append(_label_section(group))
     return found
 
 
-def compare_grid(
+def comparison(
     names: tuple[str, str], metrics: tuple[Metrics, Metrics], differences: dict[str, Difference]
-) -> Grid:
+) -> Section:
     """Return the table of a paired comparison: each figure of both, their difference and its interval."""
     a, b = (one.flat() for one in metrics)
     rows = tuple(
@@ -187,7 +175,7 @@ def compare_grid(
         f"Paired bootstrap: {counted:,} draws, each of the same messages for both models.",
     )
     columns = ("", *names, "difference", "95% interval", "share of draws ≤ 0", "beyond chance")
-    return Grid(f"{names[0]} minus {names[1]}", columns, rows, notes)
+    return Section(f"{names[0]} minus {names[1]}", columns, rows, notes)
 
 
 def figure_name(figure: str) -> str:
@@ -196,39 +184,7 @@ def figure_name(figure: str) -> str:
     return f"{average} {_NAMES[metric]}"
 
 
-def render_grids(tables: Sequence[Grid]) -> Group:
-    """Return rich tables, numbers to the right, notes below each."""
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    parts: list[Table | Text] = []
-    for grid in tables:
-        # Text everywhere: a label such as "[bold]" is no markup
-        table = Table(title=Text(grid.title), title_justify="left", header_style="bold")
-        for i, heading in enumerate(grid.columns):
-            table.add_column(Text(heading), justify="left" if i == 0 else "right", no_wrap=i == 0)
-        for row in grid.rows:
-            table.add_row(*(Text(cell) for cell in row))
-        parts += [table, *(Text(note, style="dim") for note in grid.notes), Text("")]
-    return Group(*parts[:-1])
-
-
-def grids_to_markdown(tables: Sequence[Grid]) -> str:
-    """Return Markdown tables, each under its title, notes below each."""
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |"
-
-    parts = []
-    for grid in tables:
-        rule = "|" + "|".join([" :-- ", *[" --: "] * (len(grid.columns) - 1)]) + "|"
-        body = [line(grid.columns), rule, *(line(row) for row in grid.rows)]
-        parts.append("\n".join([f"### {grid.title}", "", *body, *(f"\n{note}" for note in grid.notes)]))
-    return "\n\n".join(parts) + "\n"
-
-
-def _headline_grid(group: Sequence[Result]) -> Grid:
+def _headline_section(group: Sequence[Result]) -> Section:
     trivial = group[0].baselines
     rows = []
     for figure in _SHOWN:
@@ -255,10 +211,10 @@ def _headline_grid(group: Sequence[Result]) -> Grid:
         + "."
     )
     title = "Scores of " + ", ".join(result.name for result in group)
-    return Grid(title, ("", *(result.name for result in group), *trivial), tuple(rows), tuple(notes))
+    return Section(title, ("", *(result.name for result in group), *trivial), tuple(rows), tuple(notes))
 
 
-def _label_grid(group: Sequence[Result]) -> Grid:
+def _label_section(group: Sequence[Result]) -> Section:
     first = group[0].metrics
     shown = METRICS if len(group) == 1 else METRICS[:3]
     rows = []
@@ -268,10 +224,10 @@ def _label_grid(group: Sequence[Result]) -> Grid:
         rows.append((label + flag, f"{first.positives[i]:,}", _number(first.prevalence[i]), *figures))
     columns = ("label", "positives", "share", *_headings(group, [_NAMES[name] for name in shown]))
     notes = ["share: positives among known targets, which is the AP of a constant; its ROC-AUC is 0.5."]
-    return Grid("Labels", columns, tuple(rows), (*notes, *_flag_note(rows)))
+    return Section("Labels", columns, tuple(rows), (*notes, *_flag_note(rows)))
 
 
-def _slice_grid(group: Sequence[Result], column: str) -> Grid:
+def _slice_section(group: Sequence[Result], column: str) -> Section:
     shown = METRICS[:3]
     rows = []
     for value in dict.fromkeys(value for result in group for value in result.by.get(column, {})):
@@ -296,7 +252,7 @@ def _slice_grid(group: Sequence[Result], column: str) -> Grid:
     notes = [
         "labels: with a positive and a negative, over which macro ROC-AUC is the mean; a constant's is 0.5."
     ]
-    return Grid(f"By {column}", columns, tuple(rows), (*notes, *_flag_note(rows)))
+    return Section(f"By {column}", columns, tuple(rows), (*notes, *_flag_note(rows)))
 
 
 def _headings(group: Sequence[Result], names: Sequence[str]) -> list[str]:

@@ -1,0 +1,110 @@
+"""What a YAML file may name beside components: classes of Lightning, of torch and of our training room.
+
+Each class is named alone, never its module: a module's entry would also admit its submodules, its helpers and
+whatever it imported. Left out are classes that want a function (LambdaCallback, ModelPruning, BackboneFinetuning,
+ThroughputMonitor, GradientAccumulationScheduler and the finders, which also work only under automatic
+optimisation), so that no text of a config becomes a call.
+"""
+
+import inspect
+from importlib import import_module
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import Profiler
+from lightning.pytorch.strategies import Strategy
+from torch.optim.lr_scheduler import LRScheduler
+
+__all__ = ["KINDS", "allowed_paths", "offered", "unwanted_keys"]
+
+KINDS: dict[str, type] = {
+    "callback": Callback,
+    "logger": Logger,
+    "profiler": Profiler,
+    "strategy": Strategy,
+}
+"""What the Trainer takes as objects, and the base class of each."""
+
+_NAMES = {
+    "callback": (
+        "lightning.pytorch.callbacks.DeviceStatsMonitor",
+        "lightning.pytorch.callbacks.EMAWeightAveraging",
+        "lightning.pytorch.callbacks.EarlyStopping",
+        "lightning.pytorch.callbacks.LearningRateMonitor",
+        "lightning.pytorch.callbacks.ModelCheckpoint",
+        "lightning.pytorch.callbacks.ModelSummary",
+        "lightning.pytorch.callbacks.OnExceptionCheckpoint",
+        "lightning.pytorch.callbacks.RichModelSummary",
+        "lightning.pytorch.callbacks.RichProgressBar",
+        "lightning.pytorch.callbacks.TQDMProgressBar",
+        "lightning.pytorch.callbacks.Timer",
+        "tocsin.training.checkpoints.BestCheckpoint",
+        "tocsin.training.curves.TensorBoardCurves",
+        "tocsin.training.progress.FitProgressBar",
+    ),
+    "logger": (
+        "lightning.pytorch.loggers.CSVLogger",
+        "lightning.pytorch.loggers.CometLogger",
+        "lightning.pytorch.loggers.LitLogger",
+        "lightning.pytorch.loggers.MLFlowLogger",
+        "lightning.pytorch.loggers.TensorBoardLogger",
+        "lightning.pytorch.loggers.WandbLogger",
+    ),
+    "profiler": (
+        "lightning.pytorch.profilers.AdvancedProfiler",
+        "lightning.pytorch.profilers.PyTorchProfiler",
+        "lightning.pytorch.profilers.SimpleProfiler",
+    ),
+    "strategy": (
+        "lightning.pytorch.strategies.DDPStrategy",
+        "lightning.pytorch.strategies.DeepSpeedStrategy",
+        "lightning.pytorch.strategies.FSDPStrategy",
+        "lightning.pytorch.strategies.ModelParallelStrategy",
+        "lightning.pytorch.strategies.SingleDeviceStrategy",
+    ),
+}
+
+
+def offered(kind: str) -> dict[str, type]:
+    """Return the classes of one of `KINDS` that may be named, by short name."""
+    return {path.rsplit(".", 1)[1]: _class(path) for path in _NAMES[kind]}
+
+
+def allowed_paths() -> list[str]:
+    """Return every dotted path under which an allowed class is known: where it is offered and where it is defined."""
+    paths = [path for kind in KINDS for path in _NAMES[kind]]
+    classes = [_class(path) for path in paths]
+    for module, base in ((torch.optim, torch.optim.Optimizer), (torch.optim.lr_scheduler, LRScheduler)):
+        for name, found in vars(module).items():
+            if inspect.isclass(found) and issubclass(found, base) and not name.startswith("_"):
+                paths.append(f"{module.__name__}.{name}")
+                classes.append(found)
+    return [*paths, *(f"{found.__module__}.{found.__qualname__}" for found in classes)]
+
+
+def unwanted_keys(config: Any, path: str = "") -> list[str]:
+    """Return where a parsed configuration gives a class arguments that its signature does not declare.
+
+    jsonargparse hands `dict_kwargs` on unchecked, and what a class does with them is written nowhere: WandbLogger
+    gives them to a program that takes the path of another program among its settings.
+    """
+    if isinstance(config, list | tuple):
+        parts = {f"{path}[{position}]": item for position, item in enumerate(config)}
+    elif isinstance(config, Namespace | dict):
+        entries = config if isinstance(config, dict) else vars(config)
+        parts = {f"{path}.{key}" if path else str(key): item for key, item in entries.items()}
+        own = f"{path}.dict_kwargs"
+        if own in parts and f"{path}.class_path" in parts:
+            return [own]
+    else:
+        return []
+    return [found for name, item in parts.items() for found in unwanted_keys(item, name)]
+
+
+def _class(path: str) -> type:
+    module, name = path.rsplit(".", 1)
+    found: type = getattr(import_module(module), name)
+    return found

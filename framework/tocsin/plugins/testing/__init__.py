@@ -1,0 +1,58 @@
+"""Conformance checks: one line of pytest a component.
+
+    from tocsin.plugins.testing import check_head
+
+    def test_it_conforms():
+        check_head(StrangerHead)            # or check_head(StrangerHead, dropout=0.2)
+
+A check builds the component with the keyword arguments given, tries what its role's contract says, and raises
+`NonConforming` with every fault it found: what was done, what came out, what is wanted. Each name is imported on
+first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tocsin.plugins.testing.exporters import check_exporter as check_exporter
+    from tocsin.plugins.testing.findings import NonConforming as NonConforming
+    from tocsin.plugins.testing.messages import check_cleaner as check_cleaner
+    from tocsin.plugins.testing.messages import check_label_scheme as check_label_scheme
+    from tocsin.plugins.testing.messages import check_splitter as check_splitter
+    from tocsin.plugins.testing.models import check_encoder as check_encoder
+    from tocsin.plugins.testing.models import check_head as check_head
+    from tocsin.plugins.testing.models import check_pooling as check_pooling
+    from tocsin.plugins.testing.readers import check_pair_reader as check_pair_reader
+    from tocsin.plugins.testing.readers import check_reader as check_reader
+    from tocsin.plugins.testing.scores import check_calibrator as check_calibrator
+    from tocsin.plugins.testing.scores import check_decision_rule as check_decision_rule
+    from tocsin.plugins.testing.scores import check_ensembler as check_ensembler
+    from tocsin.plugins.testing.training import check_loss as check_loss
+    from tocsin.plugins.testing.training import check_optimizer as check_optimizer
+    from tocsin.plugins.testing.training import check_schedule as check_schedule
+    from tocsin.plugins.testing.training import check_vector_loss as check_vector_loss
+
+_HOMES = {
+    "exporters": ["check_exporter"],
+    "findings": ["NonConforming"],
+    "messages": ["check_cleaner", "check_label_scheme", "check_splitter"],
+    "models": ["check_encoder", "check_head", "check_pooling"],
+    "readers": ["check_pair_reader", "check_reader"],
+    "scores": ["check_calibrator", "check_decision_rule", "check_ensembler"],
+    "training": ["check_loss", "check_optimizer", "check_schedule", "check_vector_loss"],
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,71 @@
+"""What a report is made of: tables of text under a title, notes below.
+
+Rich tables and Markdown come from the same sections, so that both always say the same. A plugin adds sections through
+the hook `tocsin_report_sections`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+__all__ = ["Section", "render_sections", "sections_to_markdown"]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table of text under a title.
+
+    Args:
+        title: Its heading.
+        columns: A heading for each column; the first column names the row. Empty for a section of notes alone.
+        rows: Cells as text, row by row, as many in each as there are columns.
+        notes: Sentences below the table.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def render_sections(sections: Sequence[Section]) -> Group:
+    """Return rich tables, numbers to the right, notes below each."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    parts: list[Table | Text] = []
+    for section in sections:
+        # Text everywhere: a label such as "[bold]" is no markup
+        if not section.columns:
+            parts += [Text(section.title, style="italic"), *map(Text, section.notes), Text("")]
+            continue
+        table = Table(title=Text(section.title), title_justify="left", header_style="bold")
+        for i, heading in enumerate(section.columns):
+            table.add_column(Text(heading), justify="left" if i == 0 else "right", no_wrap=i == 0)
+        for row in section.rows:
+            table.add_row(*(Text(cell) for cell in row))
+        parts += [table, *(Text(note, style="dim") for note in section.notes), Text("")]
+    return Group(*parts[:-1])
+
+
+def sections_to_markdown(sections: Sequence[Section]) -> str:
+    """Return Markdown tables, each under its title, notes below each."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |"
+
+    parts = []
+    for section in sections:
+        if not section.columns:
+            parts.append("\n\n".join([f"### {section.title}", *section.notes]))
+            continue
+        rule = "|" + "|".join([" :-- ", *[" --: "] * (len(section.columns) - 1)]) + "|"
+        body = [line(section.columns), rule, *(line(row) for row in section.rows)]
+        parts.append("\n".join([f"### {section.title}", "", *body, *(f"\n{note}" for note in section.notes)]))
+    return "\n\n".join(parts) + "\n"
