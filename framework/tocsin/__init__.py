@@ -32,7 +32,7 @@ def load(folder: str | Path, device: str = "cpu") -> Bundle:
     Raises:
         BundleError: The folder is incomplete, altered, or needs a component that is not installed.
     """
-    from tocsin.bundles.load import load_bundle
+    from tocsin.bundles.load import ROLES, load_bundle
     from tocsin.plugins.manager import load_plugins
 
-    return load_bundle(folder, registry=load_plugins(), device=device)
+    return load_bundle(folder, registry=load_plugins(roles=ROLES), device=device)

@@ -7,7 +7,10 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Origin", "RemembersArguments"]
+__all__ = ["CORE", "Origin", "RemembersArguments"]
+
+CORE = "tocsin"
+"""The distribution of our own components."""
 
 
 @dataclass(frozen=True)

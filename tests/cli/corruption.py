@@ -69,7 +69,8 @@ def annotation_of(tree: dict[str, Any], path: Path) -> Any:
     if path[-2] != "init_args" or not isinstance(parent, dict):
         return None
     module, name = at(tree, path[:-2])["class_path"].rsplit(".", 1)
-    return parameters_of(getattr(import_module(module), name))[path[-1]].annotation
+    option = parameters_of(getattr(import_module(module), name)).get(path[-1])
+    return typing.Any if option is None else option.annotation
 
 
 def parts_of(annotation: Any) -> list[Any]:
@@ -85,7 +86,8 @@ def required(tree: dict[str, Any], path: Path) -> bool:
     if path[-2:-1] != ("init_args",):
         return False
     module, name = at(tree, path[:-2])["class_path"].rsplit(".", 1)
-    return parameters_of(getattr(import_module(module), name))[path[-1]].required
+    option = parameters_of(getattr(import_module(module), name)).get(path[-1])
+    return option is not None and option.required
 
 
 def _changed(tree: dict[str, Any], path: Path, value: Any) -> dict[str, Any]:

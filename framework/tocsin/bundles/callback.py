@@ -1,5 +1,6 @@
 """Writes the bundle after a fit, from the best checkpoint."""
 
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
+from tocsin.arguments import CORE, Origin
 from tocsin.bundles.card import model_card
 from tocsin.bundles.save import save_bundle
 from tocsin.models.classifier import MultilabelClassifier
 from tocsin.scores.table import ScoresTable
+from tocsin.text.cleaners import Cleaner
 
 __all__ = ["BundleWriter"]
 
@@ -22,12 +25,20 @@ class BundleWriter(Callback):
         folder: Where the bundle goes; must not exist.
         name: Heading of the model card.
         scores: File of the validation scores at the best checkpoint; null takes those of the last validation.
+        origin: Tells the distribution that offers a component, for the bundle to note; see `save_bundle`.
     """
 
-    def __init__(self, folder: str, name: str = "model", scores: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: str,
+        name: str = "model",
+        scores: str | None = None,
+        origin: Callable[[type], Origin] | None = None,
+    ) -> None:
         self.folder = Path(folder)
         self.name = name
         self.scores = scores
+        self.origin = origin
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the bundle on rank 0; the module is left with the best checkpoint's weights."""
@@ -55,6 +66,7 @@ class BundleWriter(Callback):
             data.provenance(),
             max_length=data.max_length,
             cleaner=type(data.cleaner).__name__,
+            plugins=self._plugins(data.cleaner, pl_module),
         )
         device = pl_module.device
         save_bundle(
@@ -64,8 +76,17 @@ class BundleWriter(Callback):
             max_length=data.max_length,
             card=card,
             version=version("tocsin"),
+            origin=self.origin,
         )
         pl_module.to(device)
+
+    def _plugins(self, cleaner: Cleaner, model: MultilabelClassifier) -> list[Origin]:
+        """Return the distributions, beside ours, that offer what the bundle will name."""
+        if self.origin is None:
+            return []
+        parts = [part for part in (cleaner, model.pooling, model.head) if part is not None]
+        origins = dict.fromkeys(self.origin(type(part)) for part in parts)
+        return [origin for origin in origins if origin.distribution != CORE]
 
     @staticmethod
     def _take_best(trainer: Trainer, module: MultilabelClassifier) -> None:

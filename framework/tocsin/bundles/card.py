@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from tocsin.arguments import Origin
 from tocsin.models.classifier import MultilabelClassifier
 from tocsin.models.vocabulary import RowsInUse
 from tocsin.scores.report import assess, to_markdown
@@ -22,6 +23,7 @@ def model_card(
     *,
     max_length: int,
     cleaner: str,
+    plugins: Sequence[Origin] = (),
     draws: int = 1000,
 ) -> str:
     """Markdown of the card.
@@ -33,6 +35,7 @@ def model_card(
         facts: `provenance()` of the DataModule: files, counts, what crosses.
         max_length: Tokens a text keeps at most.
         cleaner: Name of the cleaning profile.
+        plugins: The distributions, beside Tocsin, without which the bundle does not load.
         draws: Bootstrap draws behind the intervals, at most.
     """
     parts = [
@@ -50,7 +53,7 @@ def model_card(
         "## Limits",
         _limits(model, table, facts),
         "## How to load",
-        _loading(model),
+        _loading(model, plugins),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -137,7 +140,7 @@ def _rare_labels(names: Sequence[str], facts: dict[str, Any]) -> list[str]:
     return [name for name, share in zip(names, prior, strict=True) if share is None or share * total < _FEW]
 
 
-def _loading(model: MultilabelClassifier) -> str:
+def _loading(model: MultilabelClassifier, plugins: Sequence[Origin]) -> str:
     prompt = model.encoder.prompt
     native = type(model.head).__name__ == "NativeHead"
     code = [
@@ -146,6 +149,9 @@ def _loading(model: MultilabelClassifier) -> str:
         'bundle.predict(["a message"]).probabilities  # (1, L)',
     ]
     lines = ["```python", *code, "```"]
+    if plugins:
+        needed = ", ".join(f"`{plugin.distribution}=={plugin.version}`" for plugin in plugins)
+        lines = [f"Its components come from {needed}: install that beside Tocsin first.", "", *lines]
     if native:
         lines += [
             "",

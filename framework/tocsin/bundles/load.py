@@ -6,6 +6,7 @@ Axes: N texts, L labels, D width.
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,15 +15,19 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from tocsin.arguments import CORE, Origin
 from tocsin.bundles.canaries import check_canaries
 from tocsin.bundles.manifest import ComponentName, Manifest, read_manifest
 from tocsin.bundles.predictor import Predictor
-from tocsin.errors import BundleError, ConfigError, PluginError
+from tocsin.errors import BundleError, ConfigError
 from tocsin.models.encoders import TransformerEncoder
 from tocsin.models.native_head import NativeHead
 from tocsin.scores.table import sigmoid
 
-__all__ = ["Bundle", "Finder", "Predictions", "load_bundle"]
+__all__ = ["ROLES", "Bundle", "Finder", "Predictions", "load_bundle"]
+
+ROLES = ("cleaner", "pooling", "head")
+"""The roles of the components that a bundle names."""
 
 
 class Finder(Protocol):
@@ -30,6 +35,9 @@ class Finder(Protocol):
 
     def find(self, role: str, name: str) -> type[Any]:
         """The class of that role and short name."""
+
+    def origin(self, component: type) -> Origin:
+        """The distribution that offers a component."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,10 @@ def load_bundle(folder: str | Path, registry: Finder, device: str = "cpu") -> Bu
         else:
             head.load_state_dict(load_file(folder / "head.safetensors"))
     except (ConfigError, SafetensorError, RuntimeError, KeyError, FileNotFoundError) as error:
-        raise BundleError(f"{folder}: the weights cannot be read or do not fit: {error}") from error
+        raise BundleError(
+            f"{folder}: the weights cannot be read or do not fit: {error}"
+            f"{_another_version(manifest.head.origin, registry.origin(type(head)))}"
+        ) from error
     predictor = Predictor(encoder, head, pooling, len(manifest.labels), manifest.max_length, device)
     check_canaries(manifest, predictor, cleaner, str(folder))
     return Bundle(folder, manifest, cleaner, predictor)
@@ -139,14 +150,43 @@ def _refuse_foreign_code(path: Path) -> None:
         )
 
 
+def _missing(role: str, named: ComponentName, unknown: str) -> str:
+    """Say which plugin a bundle needs, and how to get it."""
+    needs = f"The bundle needs the {role} {named.name}"
+    if named.origin is None or named.origin.distribution == CORE:
+        return f"{needs}. {unknown}"
+    try:
+        installed = version(named.origin.distribution)
+    except PackageNotFoundError:
+        return (
+            f"{needs}, which the plugin {named.origin} offers, and that is not installed. If you trust its authors, "
+            f"since a plugin is code: pip install {named.origin.distribution}=={named.origin.version} (or install it "
+            f"from where the bundle came from).\n{unknown}"
+        )
+    differs = "" if installed == named.origin.version else f", and {installed} is installed"
+    return (
+        f"{needs}, which the plugin {named.origin} offers{differs}; it is not in use here. "
+        f"`tocsin plugins --check` says why.\n{unknown}"
+    )
+
+
+def _another_version(wanted: Origin | None, found: Origin) -> str:
+    if wanted is None or wanted == found:
+        return ""
+    return f" (the bundle was written with {wanted}, here is {found})"
+
+
 def _component(registry: Finder, role: str, named: ComponentName) -> Any:
     try:
-        made = registry.find(role, named.name)(**named.arguments)
-    except (PluginError, ConfigError) as error:
-        raise BundleError(f"The bundle needs the {role} {named.name}. {error}") from error
-    except TypeError as error:
+        component = registry.find(role, named.name)
+    except ConfigError as error:
+        raise BundleError(_missing(role, named, str(error))) from error
+    try:
+        made = component(**named.arguments)
+    except (TypeError, ConfigError) as error:
         raise BundleError(
             f"The bundle's {role} {named.name} was built with other arguments than this version takes: {error}"
+            f"{_another_version(named.origin, registry.origin(component))}"
         ) from error
     if isinstance(made, torch.nn.Module):
         made.eval()

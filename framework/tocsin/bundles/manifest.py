@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tocsin.arguments import Origin
 from tocsin.errors import BundleError
 from tocsin.labels.schemes import label_digest
 
@@ -14,14 +16,24 @@ __all__ = ["FORMAT", "Canary", "ComponentName", "Manifest", "read_manifest", "wr
 
 FORMAT = 1
 _NAME = "tocsin.json"
+# What a package index allows: these words are printed behind `pip install`.
+_DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_VERSION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.!+_-]*[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
 class ComponentName:
-    """A component by short name, with its constructor's arguments as plain data."""
+    """A component by short name, with its constructor's arguments as plain data.
+
+    Args:
+        name: The short name.
+        arguments: The constructor's arguments.
+        origin: The distribution that offered it; None where that was not known.
+    """
 
     name: str
     arguments: dict[str, Any] = field(default_factory=dict)
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)
@@ -109,13 +121,23 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
+def _origin(plain: Any) -> Origin | None:
+    if plain is None:
+        return None
+    origin = Origin(plain["distribution"], plain["version"])
+    for text, pattern in ((origin.distribution, _DISTRIBUTION), (origin.version, _VERSION)):
+        if not isinstance(text, str) or not pattern.fullmatch(text):
+            raise ValueError(f"{text!r} is no distribution's name or version")
+    return origin
+
+
 def _manifest(plain: dict[str, Any]) -> Manifest:
     def component(value: Any) -> ComponentName:
         name, arguments = value["name"], value["arguments"]
         if not isinstance(name, str) or not name.isidentifier() or not isinstance(arguments, dict):
             # A dotted path would be an invitation to import something.
             raise ValueError(f"{name!r} is no component's short name")
-        return ComponentName(name, arguments)
+        return ComponentName(name, arguments, _origin(value.get("origin")))
 
     if plain["encoder"] not in (".", "encoder"):
         raise ValueError(f"encoder folder {plain['encoder']!r}")

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tocsin.arguments import Origin
 from tocsin.bundles.canaries import make_canaries
 from tocsin.bundles.manifest import ComponentName, Manifest, write_manifest
 from tocsin.bundles.predictor import Predictor
@@ -30,6 +32,7 @@ def save_bundle(
     max_length: int,
     card: str,
     version: str,
+    origin: Callable[[type], Origin] | None = None,
 ) -> Path:
     """Write the bundle of a trained classifier; the folder appears when it is whole.
 
@@ -43,6 +46,8 @@ def save_bundle(
         max_length: Tokens a text keeps at most.
         card: Markdown of the model card.
         version: Tocsin's, noted in the bundle.
+        origin: Tells the distribution that offers a component, noted so that somebody without it learns what to
+            install: a registry's `origin`. None notes nothing.
 
     Raises:
         BundleError: Something stands there already, or the head or cleaner cannot be named as plain data.
@@ -74,12 +79,12 @@ def save_bundle(
             part,
             Manifest(
                 labels=list(model.label_names),
-                cleaner=_named(cleaner),
+                cleaner=_named(cleaner, origin),
                 prompt=model.encoder.prompt,
                 max_length=max_length,
                 encoder="." if native else "encoder",
-                head=_named(model.head),
-                pooling=None if model.pooling is None else _named(model.pooling),
+                head=_named(model.head, origin),
+                pooling=None if model.pooling is None else _named(model.pooling, origin),
                 threshold=0.5,
                 canaries=make_canaries(predictor, cleaner),
                 written_by=version,
@@ -89,7 +94,7 @@ def save_bundle(
     return folder
 
 
-def _named(component: Any) -> ComponentName:
+def _named(component: Any, origin: Callable[[type], Origin] | None) -> ComponentName:
     try:
         json.dumps(component.arguments)
     except TypeError as error:
@@ -97,7 +102,9 @@ def _named(component: Any) -> ComponentName:
             f"{type(component).__name__} was built with arguments that are no plain data ({error}); a "
             "bundle could not build it again."
         ) from error
-    return ComponentName(type(component).__name__, component.arguments)
+    return ComponentName(
+        type(component).__name__, component.arguments, None if origin is None else origin(type(component))
+    )
 
 
 def _save_tensors(path: Path, state: dict[str, Tensor]) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tocsin.plugins.registry import Registry
+    from tocsin.scores.sections import Section
     from tocsin.scores.table import ScoresTable
 
 HELP = "print figures of scores files with 95% intervals, trivial baselines beside"
@@ -26,8 +29,10 @@ def main(argv: list[str]) -> int:
     options = _parser().parse_args(argv)
 
     from tocsin.errors import ConfigError
+    from tocsin.plugins.manager import load_plugins
     from tocsin.scores.baselines import prevalence
-    from tocsin.scores.report import assess, render, to_dict, to_markdown
+    from tocsin.scores.report import assess, sections, to_dict
+    from tocsin.scores.sections import render_sections, sections_to_markdown
     from tocsin.scores.table import ScoresTable
 
     tables = [ScoresTable.read(path) for path in options.scores]
@@ -54,14 +59,26 @@ def main(argv: list[str]) -> int:
         )
         for table, name in zip(tables, names, strict=True)
     ]
+    added = _added_sections(load_plugins(roles=()), tables, names)
+    facts = to_dict(results) | {"sections": [asdict(section) for section in added]}
     if options.output is not None:
-        write_text(options.output / "metrics.json", json_text(to_dict(results)))
-        write_text(options.output / "report.md", to_markdown(results, per_label=True))
+        write_text(options.output / "metrics.json", json_text(facts))
+        report = [*sections(results, per_label=True), *added]
+        write_text(options.output / "report.md", sections_to_markdown(report))
     if options.json:
-        print(json_text(to_dict(results)), end="")
+        print(json_text(facts), end="")
     else:
-        console().print(render(results, per_label=options.labels))
+        console().print(render_sections([*sections(results, per_label=options.labels), *added]))
     return 0
+
+
+def _added_sections(registry: Registry, tables: Sequence[ScoresTable], names: Sequence[str]) -> list[Section]:
+    """Return the sections that plugins add, the model's name in front where there are several models."""
+    return [
+        replace(section, title=f"{name}: {section.title}") if len(tables) > 1 else section
+        for table, name in zip(tables, names, strict=True)
+        for section in registry.report_sections(table)
+    ]
 
 
 def model_names(

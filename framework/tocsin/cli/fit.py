@@ -63,7 +63,7 @@ def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> in
         registry.notify("tocsin_run_started", run=run)
         with without_noise():
             text = call.text(keep_checkpoint=verb != "fit")
-            trainer = _trainer(verb, run, built.trainer, text, bundle)
+            trainer = _trainer(verb, run, built.trainer, text, bundle, registry)
             _execute(trainer, verb, built.model, built.data, call.config.ckpt_path)
     except BaseException as stop:
         error = stop
@@ -72,7 +72,7 @@ def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> in
         registry.notify("tocsin_run_ended", run=run, error=error)
         run.close()
     if is_first_rank():
-        _report(verb, run, built.data, bundle)
+        _report(verb, run, built.data, bundle, registry)
     return 0
 
 
@@ -119,12 +119,15 @@ def _open(verb: str, config: Any) -> Run:
     return start_run(config.name, verb, config.runs)
 
 
-def _trainer(verb: str, run: Run, options: Any, config_text: str, bundle: Path) -> Trainer:
+def _trainer(
+    verb: str, run: Run, options: Any, config_text: str, bundle: Path, registry: Registry
+) -> Trainer:
     """Build the Trainer with the run's loggers and callbacks beside the user's own."""
     settings = dict(options)
     given = settings.get("callbacks") or []
     callbacks: list[Callback] = list(given) if isinstance(given, list) else [given]
-    settings["callbacks"] = [*callbacks, *_callbacks(verb, run, settings, callbacks, config_text, bundle)]
+    added = _callbacks(verb, run, settings, callbacks, config_text, bundle, registry)
+    settings["callbacks"] = [*callbacks, *added]
     settings["logger"] = _loggers(verb, run, settings.get("logger"))
     settings["default_root_dir"] = settings.get("default_root_dir") or str(run.path)
     try:
@@ -134,9 +137,16 @@ def _trainer(verb: str, run: Run, options: Any, config_text: str, bundle: Path) 
 
 
 def _callbacks(
-    verb: str, run: Run, settings: dict[str, Any], given: list[Callback], config_text: str, bundle: Path
+    verb: str,
+    run: Run,
+    settings: dict[str, Any],
+    given: list[Callback],
+    config_text: str,
+    bundle: Path,
+    registry: Registry,
 ) -> list[Callback]:
-    added: list[Callback] = [RunRecorder(run, config_text)]
+    plugins = {plugin.origin.distribution: plugin.origin.version for plugin in registry.on}
+    added: list[Callback] = [RunRecorder(run, config_text, plugins=plugins)]
     if settings.get("enable_progress_bar") is not False and not _has(given, FitProgressBar):
         added.append(FitProgressBar())
     # Without loggers or checkpoints (fast_dev_run) there is nothing to draw into or to make a bundle of.
@@ -148,7 +158,7 @@ def _callbacks(
         if not _has(given, BestCheckpoint):
             added.append(BestCheckpoint(dirpath=str(run.checkpoints)))
         scores = str(run.scores / "validation.parquet")
-        added.append(BundleWriter(str(bundle), name=run.name, scores=scores))
+        added.append(BundleWriter(str(bundle), name=run.name, scores=scores, origin=registry.origin))
     return added
 
 
@@ -190,14 +200,15 @@ def _execute(trainer: Trainer, verb: str, model: Any, data: Any, checkpoint: str
             signal.signal(signal.SIGINT, interrupt)
 
 
-def _report(verb: str, run: Run, data: Any, bundle: Path) -> None:
+def _report(verb: str, run: Run, data: Any, bundle: Path, registry: Registry) -> None:
     """Print the run's scores with trivial baselines beside, where it lies, and the next commands."""
     console = table_console()
     console.print()
     stage = "test" if verb == "test" else "validation"
     path = run.scores / f"{stage}.parquet"
     if path.is_file():
-        from tocsin.scores.report import assess, render
+        from tocsin.scores.report import assess, sections
+        from tocsin.scores.sections import render_sections
         from tocsin.scores.statistics import affordable_draws
         from tocsin.scores.table import ScoresTable
 
@@ -205,11 +216,9 @@ def _report(verb: str, run: Run, data: Any, bundle: Path) -> None:
         corpus = getattr(data, "corpus", None)
         prior = corpus().prior() if callable(corpus) else None
         by = ["lang"] if table.langs is not None and len({*table.langs.tolist()}) > 1 else []
-        console.print(
-            render(
-                assess(table, f"{run.name}, {stage}", prior=prior, by=by, draws=affordable_draws(table, 500))
-            )
-        )
+        draws = affordable_draws(table, 500)
+        result = assess(table, f"{run.name}, {stage}", prior=prior, by=by, draws=draws)
+        console.print(render_sections([*sections(result), *registry.report_sections(table)]))
     else:
         console.print(f"No scores: this run had no {stage} messages.")
     folder = _short(run.path)

@@ -8,17 +8,15 @@ optimisation), so that no text of a config becomes a call.
 
 import inspect
 from importlib import import_module
-from typing import Any
 
 import torch
-from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import Strategy
 from torch.optim.lr_scheduler import LRScheduler
 
-__all__ = ["KINDS", "allowed_paths", "offered", "unwanted_keys"]
+__all__ = ["KINDS", "allowed_paths", "offered"]
 
 KINDS: dict[str, type] = {
     "callback": Callback,
@@ -83,25 +81,6 @@ def allowed_paths() -> list[str]:
                 paths.append(f"{module.__name__}.{name}")
                 classes.append(found)
     return [*paths, *(f"{found.__module__}.{found.__qualname__}" for found in classes)]
-
-
-def unwanted_keys(config: Any, path: str = "") -> list[str]:
-    """Return where a parsed configuration gives a class arguments that its signature does not declare.
-
-    jsonargparse hands `dict_kwargs` on unchecked, and what a class does with them is written nowhere: WandbLogger
-    gives them to a program that takes the path of another program among its settings.
-    """
-    if isinstance(config, list | tuple):
-        parts = {f"{path}[{position}]": item for position, item in enumerate(config)}
-    elif isinstance(config, Namespace | dict):
-        entries = config if isinstance(config, dict) else vars(config)
-        parts = {f"{path}.{key}" if path else str(key): item for key, item in entries.items()}
-        own = f"{path}.dict_kwargs"
-        if own in parts and f"{path}.class_path" in parts:
-            return [own]
-    else:
-        return []
-    return [found for name, item in parts.items() for found in unwanted_keys(item, name)]
 
 
 def _class(path: str) -> type:

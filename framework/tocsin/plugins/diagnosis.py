@@ -6,8 +6,10 @@ signatures.
 """
 
 import dataclasses
+import inspect
 import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Union
 
 from jsonargparse import ArgumentError, ArgumentParser
@@ -15,10 +17,10 @@ from jsonargparse import ArgumentError, ArgumentParser
 import tocsin.plugins as door
 from tocsin.errors import did_you_mean
 from tocsin.plugins.allowed import KINDS, offered
-from tocsin.plugins.docstrings import argument_descriptions
+from tocsin.plugins.docstrings import meaning
 from tocsin.plugins.given import read_arguments, words_of
 from tocsin.plugins.manager import ROLES, Registry
-from tocsin.plugins.signatures import parameters_of, type_words, union_parts
+from tocsin.plugins.signatures import admits_null, parameters_of, type_words, union_parts
 from tocsin.plugins.strict_yaml import PARSER_MODE
 
 __all__ = ["SECTIONS", "Diagnosis", "forbidden"]
@@ -71,25 +73,30 @@ class Diagnosis:
         return faults
 
     def _walk(self, given: dict[str, Any]) -> Iterator[str]:
+        known = [*self.sections, "trainer", *PLAIN]
+        strange = [str(key) for key in given if key not in known] if self.trainer else []
+        meant = [close for key in strange for close in get_close_matches(key, known, n=1)]
         for key, role in self.sections.items():
+            if given.get(key) is None and key in meant:
+                continue
             if given.get(key) is None:
                 yield f"{key} is missing; a {_words(role)} is wanted. Known: {', '.join(self._known(role))}."
             else:
                 yield from self._spec(key, given[key], role)
         if self.trainer is None:
             return
-        known = [*self.sections, "trainer", *PLAIN]
-        for key, value in given.items():
-            if key in PLAIN:
-                yield from self._value(key, value, PLAIN[key], "")
-            elif key not in known:
-                yield f"There is no key {key!r}.{did_you_mean(str(key), known)} Keys: {', '.join(known)}."
+        for key in strange:
+            yield f"There is no key {key!r}.{did_you_mean(key, known)} Keys: {', '.join(known)}."
+        for key in PLAIN:
+            if key in given:
+                yield from self._value(key, given[key], PLAIN[key], "")
         options = given.get("trainer", {})
         if not isinstance(options, dict):
             yield f"trainer is {words_of(options)}; a mapping of the Trainer's options is wanted."
             return
         yield from forbidden(options)
-        yield from self._arguments("trainer", "the Trainer", self.trainer, options)
+        rest = {flag: value for flag, value in options.items() if flag not in ADVICE}
+        yield from self._arguments("trainer", "the Trainer", self.trainer, rest)
 
     def _spec(self, path: str, given: Any, role: str) -> Iterator[str]:
         """Check a component: its name, then its arguments."""
@@ -102,6 +109,8 @@ class Diagnosis:
             if others and isinstance(name, str):
                 hint = did_you_mean(others[0], keys)
                 yield f"{path}.{others[0]}: the options of a {_words(role)} stand in its init_args.{hint}"
+                if "init_args" not in given:
+                    return
             elif name is None:
                 hint = next(filter(None, (did_you_mean(key, keys) for key in others)), "")
                 known = ", ".join(self._known(role))
@@ -132,24 +141,27 @@ class Diagnosis:
         """Check what a constructor is given: unknown, missing and wrong values."""
         options = parameters_of(component)
         known = [name for name in options if name not in linked]
+        meant = []
         for name, value in given.items():
             if name in linked:
                 yield f"{path}.{name} is filled from the top-level key {name!r}; remove it here."
             elif name not in options:
+                if name in _passed_on(component):
+                    continue
+                meant += get_close_matches(str(name), known, n=1)
                 hint = did_you_mean(str(name), known)
                 listed = "" if component is self.trainer else f" Its options: {', '.join(known) or 'none'}."
                 yield f"{path}.{name}: {owner} has no option {name!r}.{hint}{listed}"
             else:
                 yield from self._value(
-                    f"{path}.{name}", value, options[name].annotation, _meaning(component, name)
+                    f"{path}.{name}", value, options[name].annotation, meaning(component, name)
                 )
         for name in known:
-            if options[name].required and name not in given:
-                meaning = _meaning(component, name)
+            if options[name].required and name not in given and name not in meant:
                 wanted = type_words(options[name].annotation)
-                yield f"{path}.{name} is missing: {owner} wants it, {wanted}.{meaning}"
+                yield f"{path}.{name} is missing: {owner} wants it, {wanted}.{meaning(component, name)}"
 
-    def _value(self, path: str, given: Any, annotation: Any, meaning: str) -> Iterator[str]:
+    def _value(self, path: str, given: Any, annotation: Any, described: str) -> Iterator[str]:
         role, many, others = self._role(annotation)
         if role is not None:
             if others and not isinstance(given, dict | list) and _fits(given, Union[tuple(others)]):
@@ -165,7 +177,7 @@ class Diagnosis:
         if annotation is Any or _fits(given, annotation):
             return
         deeper = list(self._inside(path, given, annotation)) if isinstance(given, dict) else []
-        yield from deeper or [f"{path} is {words_of(given)}; wanted: {type_words(annotation)}.{meaning}"]
+        yield from deeper or [f"{path} is {words_of(given)}; wanted: {type_words(annotation)}.{described}"]
 
     def _inside(self, path: str, given: dict[str, Any], annotation: Any) -> Iterator[str]:
         """Check a mapping entry by entry; nothing is said when its type does not say what its entries are."""
@@ -236,13 +248,18 @@ def _role_of(annotation: Any) -> str | None:
     return None
 
 
-def _meaning(component: type, name: str) -> str:
-    """Return an argument's description in the class's docstring, with a leading space, or ""."""
-    description = argument_descriptions(component).get(name, "")
-    return f" ({description})" if description else ""
+def _passed_on(component: type) -> list[str]:
+    """Return the options that a class with `**kwargs` hands on to another, as far as the parser can tell."""
+    if not any(p.kind is p.VAR_KEYWORD for p in inspect.signature(component).parameters.values()):
+        return []
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(component, "options")
+    return [name.removeprefix("options.") for name in parser.get_defaults().keys()]
 
 
 def _fits(given: Any, annotation: Any) -> bool:
+    if given is None:  # the parser checks no null
+        return admits_null(annotation)
     parser = ArgumentParser(exit_on_error=False, parser_mode=PARSER_MODE)
     parser.add_argument("--value", type=annotation)
     try:

@@ -24,7 +24,6 @@ __all__ = [
 GROUP = "tocsin.v1"
 COMMANDS = "tocsin.v1.commands"
 DATASETS = "tocsin.v1.datasets"
-_ANY_VERSION = re.compile(r"tocsin\.v\d+")
 
 
 @dataclass(frozen=True)
@@ -60,10 +59,11 @@ def declared(group: str) -> list[Declared]:
     return [entry for entry in _entries() if entry.entry_point.group == group]
 
 
-def other_versions() -> list[Declared]:
-    """Return the entry points made for another version of the hooks, which are never imported."""
+def other_versions(group: str = GROUP) -> list[Declared]:
+    """Return the entry points of a group made for another version of the hooks, which are never imported."""
+    of_any_version = re.compile(r"tocsin\.v\d+" + re.escape(group.removeprefix(GROUP)))
     groups = ((entry, entry.entry_point.group) for entry in _entries())
-    return [entry for entry, group in groups if group != GROUP and _ANY_VERSION.fullmatch(group)]
+    return [entry for entry, other in groups if other != group and of_any_version.fullmatch(other)]
 
 
 @dataclass(frozen=True)

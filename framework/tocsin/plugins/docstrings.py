@@ -6,7 +6,7 @@ import inspect
 
 from docstring_parser import parse
 
-__all__ = ["argument_descriptions", "description", "short_description"]
+__all__ = ["argument_descriptions", "description", "meaning", "short_description"]
 
 
 def argument_descriptions(component: type) -> dict[str, str]:
@@ -17,6 +17,12 @@ def argument_descriptions(component: type) -> dict[str, str]:
             for parameter in parse(text or "").params:
                 found.setdefault(parameter.arg_name, " ".join((parameter.description or "").split()))
     return found
+
+
+def meaning(component: type, name: str) -> str:
+    """Return an option's description in brackets with a space before, or "" where there is none."""
+    found = argument_descriptions(component).get(name, "")
+    return f" ({found})" if found else ""
 
 
 def description(component: type) -> str:

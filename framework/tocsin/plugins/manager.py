@@ -17,7 +17,7 @@ from typing import Any
 
 import tocsin.plugins as door
 from tocsin import __version__
-from tocsin.arguments import Origin
+from tocsin.arguments import CORE, Origin
 from tocsin.errors import PluginError, did_you_mean
 from tocsin.plugins import builtin, hookspecs
 from tocsin.plugins.discovery import GROUP, Declared, declared, other_versions, selection
@@ -34,7 +34,7 @@ from tocsin.plugins.roles import ROLES, TASKS
 
 __all__ = ["load_plugins"]
 
-CORE = Origin("tocsin", __version__)
+OURS = Origin(CORE, __version__)
 
 
 def load_plugins(
@@ -61,9 +61,9 @@ def load_plugins(
     asked = [*TASKS, *ROLES] if roles is None else list(roles)
     wanted = [role for role in asked if role in ROLES]
     registry = Registry()
-    _, offered = _admit(registry, core, CORE.distribution, wanted)
-    registry._take(offered, CORE)
-    registry._take({role: getattr(core, TASKS[role])() for role in asked if role in TASKS}, CORE)
+    _, offered = _admit(registry, core, CORE, wanted)
+    registry._take(offered, OURS)
+    registry._take({role: getattr(core, TASKS[role])() for role in asked if role in TASKS}, OURS)
     chosen = selection(environ)
     for entry in other_versions():
         group = entry.entry_point.group

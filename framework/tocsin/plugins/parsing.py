@@ -6,10 +6,11 @@ import yaml
 from jsonargparse import ArgumentParser, set_dumper, set_loader, set_parsing_settings
 
 from tocsin.errors import ConfigError, TocsinError
-from tocsin.plugins.allowed import allowed_paths, unwanted_keys
-from tocsin.plugins.diagnosis import Diagnosis
+from tocsin.plugins.allowed import allowed_paths
+from tocsin.plugins.diagnosis import PLAIN, Diagnosis
 from tocsin.plugins.registry import Registry
 from tocsin.plugins.strict_yaml import PARSER_MODE, strict_dump, strict_load
+from tocsin.plugins.strictness import loose_ends
 
 __all__ = ["PARSER_MODE", "PlainSpeaking", "instantiate", "prepare"]
 
@@ -42,11 +43,12 @@ class PlainSpeaking(ArgumentParser):
     diagnosis: Diagnosis | None = None
 
     def parse_args(self, *arguments: Any, **options: Any) -> Any:
-        """Parse; raises ConfigError where a class is given arguments that its signature does not declare."""
+        """Parse; raises ConfigError for what jsonargparse lets through and we do not, too."""
         parsed = super().parse_args(*arguments, **options)
-        # The parser of a nested class leaves it to the outer one.
-        for path in unwanted_keys(parsed) if self.exit_on_error else []:
-            raise ConfigError(f"{path} may not be given: the options of a class stand in its init_args.")
+        if self.diagnosis is not None:
+            faults = list(loose_ends(parsed, PLAIN, self.diagnosis.trainer))
+            if faults:
+                raise ConfigError("\n".join(faults))
         return parsed
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

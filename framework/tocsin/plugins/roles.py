@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ROLES", "TASKS", "Role"]
+__all__ = ["OBSERVERS", "ROLES", "TASKS", "Role"]
 
 
 @dataclass(frozen=True)
@@ -36,3 +36,6 @@ ROLES: dict[str, Role] = {
 
 TASKS = {"model": "models", "data": "data_modules"}
 """Roles without a hook, because only the core fills them, and the core's function that lists them."""
+
+OBSERVERS = ("tocsin_report_sections", "tocsin_run_started", "tocsin_run_ended")
+"""The hooks that watch a moment."""

@@ -8,7 +8,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any, Union
 
-__all__ = ["Option", "parameters_of", "type_words", "union_parts"]
+__all__ = ["Option", "admits_null", "parameters_of", "type_words", "union_parts"]
 
 _WORDS = {
     str: "text",
@@ -58,6 +58,11 @@ def union_parts(annotation: Any) -> tuple[Any, ...]:
     """Return the alternatives of a union, or the annotation alone."""
     union = typing.get_origin(annotation) in (Union, types.UnionType)
     return typing.get_args(annotation) if union else (annotation,)
+
+
+def admits_null(annotation: Any) -> bool:
+    """Whether null is a value of a type."""
+    return any(part in (None, type(None), Any) for part in union_parts(annotation))
 
 
 def type_words(annotation: Any) -> str:

@@ -69,6 +69,8 @@ def strict_load(text: str) -> Any:
         yaml.YAMLError: The text is not YAML, names a tag, or says one key twice.
     """
     value = yaml.load(text, Loader=StrictLoader)
+    if value is None and text.lstrip().startswith("#"):
+        return text  # a label or a colour on the command line, not a remark
     # A value of the command line such as "{a,b}" or "a:" is a string, not a mapping to nothing.
     if isinstance(value, dict) and value and all(item is None for item in value.values()):
         stripped = text.strip()

@@ -38,6 +38,7 @@ class RunRecorder(Callback):
         monitor: Logged metric that decides which validation scores are kept when no checkpoint callback
             decides.
         mode: "max" or "min", for `monitor`.
+        plugins: The plugins in use, distribution -> version, for `provenance.json`.
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class RunRecorder(Callback):
         config: str | None = None,
         monitor: str = "validation/macro_roc_auc",
         mode: str = "max",
+        plugins: Mapping[str, str] | None = None,
     ) -> None:
         self.run = run
         self.config = config
         self.monitor = monitor
         self.mode = mode
+        self.plugins = dict(plugins or {})
         self._record: dict[str, Any] | None = None
         self._best: float | None = None
         self._audited = False
@@ -63,6 +66,7 @@ class RunRecorder(Callback):
             self._guarded("config.yaml", self._write_config)
         earlier = self._earlier()
         self._record = provenance.started(self.run.name, self.run.verb)
+        self._record["plugins"] = self.plugins
         self._record["trainer"] = {
             "precision": str(trainer.precision),
             "accelerator": type(trainer.accelerator).__name__,

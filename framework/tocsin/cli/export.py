@@ -1,0 +1,45 @@
+"""`tocsin export`: a bundle in another program's format, by an exporter that a plugin offers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tocsin.errors import ConfigError
+from tocsin.plugins import Exporter
+from tocsin.plugins.diagnosis import Diagnosis
+from tocsin.plugins.manager import load_plugins
+from tocsin.plugins.parsing import PARSER_MODE, PlainSpeaking, instantiate, prepare
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write a bundle into a new folder, in the exporter's format."""
+    from tocsin.bundles.load import ROLES, load_bundle
+    from tocsin.text.folders import whole_folder
+
+    registry = load_plugins(roles=(*ROLES, "exporter"))
+    prepare(registry)
+    parser = PlainSpeaking(
+        prog="tocsin export",
+        description="Write a bundle in another program's format. `tocsin components exporter` lists what plugins "
+        "offer, `tocsin components NAME` the options of one; each is given as --exporter.OPTION VALUE.",
+        parser_mode=PARSER_MODE,
+    )
+    parser.diagnosis = Diagnosis(argv, registry, {"exporter": "exporter"})
+    parser.add_argument("--bundle", type=str, required=True, help="A folder that `tocsin fit` wrote.")
+    parser.add_argument(
+        "--output", type=str, required=True, help="The folder to write; must not exist, or be empty."
+    )
+    parser.add_subclass_arguments(Exporter, "exporter", required=True, help="The exporter.")
+    parsed = parser.parse_args(list(argv))
+    target = Path(parsed.output)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConfigError(f"--output: {target} exists and is not empty; a new folder is wanted.")
+    exporter: Exporter = instantiate(parser, parsed).exporter
+    bundle = load_bundle(parsed.bundle, registry)
+    if target.exists():
+        target.rmdir()
+    with whole_folder(target) as part:
+        exporter.export(bundle, part)
+    print(target)
+    return 0

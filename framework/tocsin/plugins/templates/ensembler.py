@@ -1,0 +1,48 @@
+"""The mean of several models. N messages, L labels."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+
+from tocsin.plugins import Ensembler, LabelError, ScoresTable
+
+__all__ = ["TemplateEnsembler"]
+
+
+class TemplateEnsembler(Ensembler):
+    """The mean of the models' probabilities, each model counting the same."""
+
+    def __init__(self) -> None:
+        self.labels: tuple[str, ...] = ()
+
+    def learn(self, tables: Sequence[ScoresTable]) -> None:
+        """Remember the labels: a mean has nothing else to learn."""
+        self.labels = tables[0].labels
+
+    def combine(self, tables: Sequence[ScoresTable]) -> ScoresTable:
+        """Return the first table with mean probabilities `(N, L)`.
+
+        Raises:
+            LabelError: The tables hold other labels than those learned from.
+        """
+        first = tables[0]
+        if first.labels != self.labels:
+            raise LabelError(
+                f"TemplateEnsembler learned the labels {list(self.labels)}, and the "
+                f"tables hold {list(first.labels)}. Fit it on scores of these models."
+            )
+        mean_NL = np.mean([table.probabilities for table in tables], axis=0)
+        return replace(
+            first, logits_NL=None, probabilities_NL=mean_NL, decisions_NL=None
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Return the labels."""
+        return {"labels": list(self.labels)}
+
+    def restore(self, state: dict[str, Any]) -> Self:
+        """Take over what `state` returned."""
+        self.labels = tuple(state["labels"])
+        return self

@@ -1,0 +1,64 @@
+"""Whole events (or countries, or years) held out."""
+
+import numpy as np
+import pyarrow as pa
+
+from tocsin.plugins import ConfigError, DataError, Split, Splitter
+
+__all__ = ["TemplateSplitter"]
+
+
+class TemplateSplitter(Splitter):
+    """Holds out whole values of a column, such as events; all the rest is trained on.
+
+    Args:
+        column: The column to go by.
+        validation: Its values that are validated on.
+        test: Its values that are tested on.
+    """
+
+    def __init__(
+        self,
+        column: str = "event",
+        validation: list[str] | None = None,
+        test: list[str] | None = None,
+    ) -> None:
+        self.column = column
+        self.validation = tuple(validation or ())
+        self.test = tuple(test or ())
+        both = sorted(set(self.validation) & set(self.test))
+        if both:
+            raise ConfigError(
+                f"TemplateSplitter: {', '.join(both)} stands in validation and in test;"
+                " name each value once."
+            )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The column to go by."""
+        return (self.column,)
+
+    def split(self, table: pa.Table) -> Split:
+        """Return each row's split `(N,)`, and how many texts stand in several.
+
+        Raises:
+            DataError: The table lacks the column.
+        """
+        if self.column not in table.column_names:
+            known = ", ".join(table.column_names)
+            raise DataError(
+                f"TemplateSplitter: there is no column {self.column!r}; columns: {known}."
+            )
+        split_of = dict.fromkeys(self.validation, "validation")
+        split_of |= dict.fromkeys(self.test, "test")
+        values = table[self.column].to_pylist()
+        # "U10" holds the longest name, "validation".
+        names = np.array([split_of.get(str(value), "train") for value in values], "U10")
+        return Split(names, self._crossing(table, names))
+
+    def _crossing(self, table: pa.Table, names: np.ndarray) -> list[str]:
+        splits_of: dict[str, set[str]] = {}
+        for text, name in zip(table["text"].to_pylist(), names.tolist(), strict=True):
+            splits_of.setdefault(text, set()).add(name)
+        count = sum(len(splits) > 1 for splits in splits_of.values())
+        return [f"{count:,} texts stand in more than one split"] if count else []

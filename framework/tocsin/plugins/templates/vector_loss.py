@@ -1,0 +1,22 @@
+"""Squared distance of sentence vectors. Axes: B sentences, D width."""
+
+from torch import Tensor
+
+from tocsin.plugins import VectorLoss
+
+__all__ = ["TemplateVectorLoss"]
+
+
+class TemplateVectorLoss(VectorLoss):
+    """Squared distance between the student's vector and its teacher's.
+
+    Source: Reimers and Gurevych 2020, Making Monolingual Sentence Embeddings
+    Multilingual using Knowledge Distillation, arXiv 2004.09813 (there the mean over D).
+    """
+
+    def forward(
+        self, student_BD: Tensor, teacher_BD: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the sum over B and D, and the number of sentences, never a mean."""
+        differences_BD = student_BD.float() - teacher_BD.detach().float()
+        return differences_BD.square().sum(), self.weight(teacher_BD)
