@@ -9,10 +9,11 @@ from collections.abc import Mapping
 import pytest
 
 from tests.plugins.distributions import Install
+from tocsin.arguments import Origin
 from tocsin.errors import ConfigError, PluginError
 from tocsin.plugins.discovery import GROUP
 from tocsin.plugins.manager import load_plugins
-from tocsin.plugins.registry import Registry
+from tocsin.plugins.registry import PluginWarning, Registry
 
 CLEANER = """
 from tocsin.plugins import Cleaner, hookimpl
@@ -46,6 +47,28 @@ BROKEN = {
     "wrong-type": (
         "from tocsin.plugins import hookimpl\n@hookimpl\ndef tocsin_cleaners(): return 'TweetCleaner'",
         "a list of classes is wanted",
+    ),
+    "returns-nothing": (
+        "from tocsin.plugins import hookimpl\n@hookimpl\ndef tocsin_cleaners(): pass",
+        r"returned None; a list of classes is wanted. Have you forgotten `return`\?",
+    ),
+    "wrapper": (
+        CLEANER.format(name="Wrapped")
+        .replace("@hookimpl", "@hookimpl(wrapper=True)")
+        .replace("return", "yield"),
+        "Its tocsin_cleaners is a wrapper",
+    ),
+    "open-arguments": (
+        CLEANER.format(name="Open").replace(
+            "    def clean", "    def __init__(self, **rest): pass\n    def clean"
+        ),
+        r"Open, whose constructor takes \*\*rest",
+    ),
+    "no-annotation": (
+        CLEANER.format(name="Bare").replace(
+            "    def clean", "    def __init__(self, width=3): pass\n    def clean"
+        ),
+        "Bare, whose argument width has no type.*Annotate it, for instance width: float",
     ),
     "not-a-cleaner": (
         "from tocsin.plugins import hookimpl\n@hookimpl\ndef tocsin_cleaners(): return [dict]",
@@ -91,7 +114,7 @@ def test_a_plugin_adds_a_component(install: Install) -> None:
     )
     registry = cleaners()
     assert registry.source(registry.find("cleaner", "Scrub")) == "good"
-    assert [plugin.distribution for plugin in registry.on] == ["good"]
+    assert [plugin.origin.distribution for plugin in registry.on] == ["good"]
 
 
 @pytest.mark.parametrize("kind", sorted(BROKEN))
@@ -108,9 +131,9 @@ def test_a_broken_plugin_is_off_with_its_cause_and_the_rest_works(install: Insta
     )
     registry = cleaners()
     (off,) = registry.off
-    assert (off.name, off.distribution, off.version) == ("b", "broken", "0.3")
+    assert (off.name, off.origin) == ("b", Origin("broken", "0.3"))
     assert re.search(cause, off.cause), off.cause
-    assert [plugin.distribution for plugin in registry.on] == ["good"]
+    assert [plugin.origin.distribution for plugin in registry.on] == ["good"]
     assert registry.source(registry.find("cleaner", "TweetCleaner")) == "tocsin"
 
 
@@ -180,8 +203,57 @@ def test_observers_see_the_moment_and_their_failures_are_warnings(install: Insta
     import watching
 
     assert watching.seen == ["the run"]
-    with pytest.warns(UserWarning, match="watcher:w failed in tocsin_run_ended: ValueError: tired"):
+    with pytest.warns(
+        UserWarning, match=r"The plugin w \(watcher 1.0\): it failed in tocsin_run_ended: ValueError: tired"
+    ):
         registry.notify("tocsin_run_ended", run="the run", error=None)
+
+
+def test_a_slow_import_is_reported_and_used(install: Install) -> None:
+    source = "import time\ntime.sleep(0.6)\n" + CLEANER.format(name="Leisurely")
+    install("sleeper", entry_points={GROUP: {"s": "sleeping_plugin"}}, modules={"sleeping_plugin": source})
+    with pytest.warns(PluginWarning, match=r"The plugin s \(sleeper 1.0\) took 0\.\d s to import"):
+        registry = cleaners()
+    assert "Leisurely" in registry.components("cleaner")
+    (plugin,) = registry.on
+    assert plugin.slow
+    assert plugin.hooks == ("tocsin_cleaners",)
+    assert plugin.import_seconds > 0.6 > plugin.offer_seconds
+
+
+def test_a_refused_plugin_does_not_take_the_classes_of_another_with_it(install: Install) -> None:
+    """The first uses the second's class and then fails: the second must not pay for it."""
+    source = CLEANER.format(name="Borrowed")
+    install("z-lender", entry_points={GROUP: {"z": "lending_plugin"}}, modules={"lending_plugin": source})
+    borrower = "from lending_plugin import Borrowed\nraise RuntimeError('after the loan')"
+    install(
+        "a-borrower", entry_points={GROUP: {"a": "borrowing_plugin"}}, modules={"borrowing_plugin": borrower}
+    )
+    registry = cleaners()
+    assert [off.name for off in registry.off] == ["a"]
+    assert registry.source(registry.find("cleaner", "Borrowed")) == "z-lender"
+
+
+def test_plugins_add_sections_to_a_report_and_a_faulty_one_is_named(install: Install) -> None:
+    from tests.scores.cases import make_table
+
+    source = (
+        "from tocsin.plugins import Section, hookimpl\n"
+        "@hookimpl\ndef tocsin_report_sections(scores):\n"
+        "    return [Section('Messages', ('', 'count'), (('all', str(len(scores))),))]\n"
+    )
+    install("counter", entry_points={GROUP: {"c": "counting_plugin"}}, modules={"counting_plugin": source})
+    wrong = source.replace("[Section('Messages', ('', 'count'), (('all', str(len(scores))),))]", "'many'")
+    install("talker", entry_points={GROUP: {"t": "talking_plugin"}}, modules={"talking_plugin": wrong})
+    leaver = source.replace("return [", "raise SystemExit(4)\n    return [")
+    install("leaver", entry_points={GROUP: {"l": "leaving_plugin"}}, modules={"leaving_plugin": leaver})
+    registry = cleaners()
+    with pytest.warns(PluginWarning) as caught:
+        (section,) = registry.report_sections(make_table(7))
+    assert section.rows == (("all", "7"),)
+    told = [str(one.message) for one in caught]
+    assert "The plugin l (leaver 1.0): it failed in tocsin_report_sections: it called sys.exit(4)." in told
+    assert any("t (talker 1.0): tocsin_report_sections returned a str, 'many'" in text for text in told)
 
 
 def test_two_registries_are_independent(install: Install) -> None:

@@ -16,6 +16,7 @@ from pluggy import HookimplMarker
 if TYPE_CHECKING:
     from tocsin.batches.corpus import Corpus as Corpus
     from tocsin.bundles.exporters import Exporter as Exporter
+    from tocsin.bundles.load import Bundle as Bundle
     from tocsin.errors import BundleError as BundleError
     from tocsin.errors import CheckpointError as CheckpointError
     from tocsin.errors import ConfigError as ConfigError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tocsin.errors import TrainingError as TrainingError
     from tocsin.errors import did_you_mean as did_you_mean
     from tocsin.labels.schemes import LabelScheme as LabelScheme
+    from tocsin.labels.schemes import check_same_labels as check_same_labels
     from tocsin.models.encoders import Encoder as Encoder
     from tocsin.models.encoders import TransformerEncoder as TransformerEncoder
     from tocsin.models.heads import FeatureHead as FeatureHead
@@ -50,10 +52,12 @@ if TYPE_CHECKING:
     from tocsin.text.folders import cache_folder as cache_folder
     from tocsin.text.folders import whole_file as whole_file
     from tocsin.text.folders import whole_folder as whole_folder
+    from tocsin.text.messages import source_column as source_column
     from tocsin.text.pairs import PairReader as PairReader
     from tocsin.text.readers import Reader as Reader
     from tocsin.text.splitters import Split as Split
     from tocsin.text.splitters import Splitter as Splitter
+    from tocsin.text.splitters import crossing_texts as crossing_texts
     from tocsin.training.provenance import describe_files as describe_files
     from tocsin.training.provenance import ended as ended
     from tocsin.training.provenance import started as started
@@ -66,12 +70,14 @@ _HOMES = {
     "tocsin.text.readers": ["Reader"],
     "tocsin.text.pairs": ["PairReader"],
     "tocsin.text.cleaners": ["Cleaner"],
-    "tocsin.text.splitters": ["Split", "Splitter"],
+    "tocsin.text.messages": ["source_column"],
+    "tocsin.text.splitters": ["Split", "Splitter", "crossing_texts"],
     "tocsin.text.download": ["download_from_index", "file_sha256"],
     "tocsin.text.folders": ["cache_folder", "whole_file", "whole_folder"],
-    "tocsin.labels.schemes": ["LabelScheme"],
+    "tocsin.labels.schemes": ["LabelScheme", "check_same_labels"],
     "tocsin.batches.corpus": ["Corpus"],
     "tocsin.bundles.exporters": ["Exporter"],
+    "tocsin.bundles.load": ["Bundle"],
     "tocsin.models.encoders": ["Encoder", "TransformerEncoder"],
     "tocsin.models.pooling": ["Pooling"],
     "tocsin.models.heads": ["FeatureHead", "Head"],

@@ -10,7 +10,7 @@ import inspect
 import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, Union
+from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -19,7 +19,8 @@ from tocsin.errors import did_you_mean
 from tocsin.plugins.allowed import KINDS, offered
 from tocsin.plugins.docstrings import meaning
 from tocsin.plugins.given import read_arguments, words_of
-from tocsin.plugins.manager import ROLES, Registry
+from tocsin.plugins.registry import Registry
+from tocsin.plugins.roles import ROLES
 from tocsin.plugins.signatures import admits_null, parameters_of, type_words, union_parts
 from tocsin.plugins.strict_yaml import PARSER_MODE
 
@@ -164,7 +165,7 @@ class Diagnosis:
     def _value(self, path: str, given: Any, annotation: Any, described: str) -> Iterator[str]:
         role, many, others = self._role(annotation)
         if role is not None:
-            if others and not isinstance(given, dict | list) and _fits(given, Union[tuple(others)]):
+            if others and not isinstance(given, dict | list) and any(_fits(given, part) for part in others):
                 return
             if many and isinstance(given, list):
                 for position, item in enumerate(given):
@@ -254,7 +255,7 @@ def _passed_on(component: type) -> list[str]:
         return []
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(component, "options")
-    return [name.removeprefix("options.") for name in parser.get_defaults().keys()]
+    return list(parser.get_defaults().as_dict().get("options", {}))
 
 
 def _fits(given: Any, annotation: Any) -> bool:

@@ -3,13 +3,13 @@
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import ArgumentParser, set_dumper, set_loader, set_parsing_settings
+from jsonargparse import ArgumentParser, _loaders_dumpers, set_dumper, set_loader, set_parsing_settings
 
 from tocsin.errors import ConfigError, TocsinError
 from tocsin.plugins.allowed import allowed_paths
 from tocsin.plugins.diagnosis import PLAIN, Diagnosis
 from tocsin.plugins.registry import Registry
-from tocsin.plugins.strict_yaml import PARSER_MODE, strict_dump, strict_load
+from tocsin.plugins.strict_yaml import PARSER_MODE, ValueLoader, strict_dump, strict_load
 from tocsin.plugins.strictness import loose_ends
 
 __all__ = ["PARSER_MODE", "PlainSpeaking", "instantiate", "prepare"]
@@ -24,6 +24,9 @@ def prepare(registry: Registry) -> None:
     components = [f"{part.__module__}.{part.__qualname__}" for part in registry.classes()]
     set_loader(PARSER_MODE, strict_load, (yaml.YAMLError,))
     set_dumper(PARSER_MODE, strict_dump)
+    # Whatever its mode, jsonargparse reads a text given for a number or a boolean by its own loader, in which `no` is
+    # false and 12:30 is 750.
+    _loaders_dumpers.yaml_default_loader = ValueLoader
     set_parsing_settings(
         import_path_denylist=["*"],
         import_path_allowlist=[*allowed_paths(), *components],

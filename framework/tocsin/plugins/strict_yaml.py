@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["PARSER_MODE", "StrictLoader", "strict_dump", "strict_load"]
+__all__ = ["PARSER_MODE", "StrictLoader", "ValueLoader", "strict_dump", "strict_load"]
 
 PARSER_MODE = "tocsin"
 """The name under which jsonargparse knows this loader and dumper."""
@@ -45,6 +45,17 @@ class StrictLoader(yaml.SafeLoader):
         return sign * int(digits if base == 10 else digits[2:], base)
 
 
+class ValueLoader(StrictLoader):
+    """Reads a text given for an option that is no text: "3" for a number; a lone remark is not null."""
+
+    def get_single_data(self) -> Any:
+        """Build the document; raises ComposerError where there is none."""
+        node = self.get_single_node()
+        if node is None:
+            raise yaml.composer.ComposerError(None, None, "there is no value", None)
+        return self.construct_document(node)
+
+
 _SCALARS = [
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -70,7 +81,7 @@ def strict_load(text: str) -> Any:
     """
     value = yaml.load(text, Loader=StrictLoader)
     if value is None and text.lstrip().startswith("#"):
-        return text  # a label or a colour on the command line, not a remark
+        return text  # on the command line a label or a colour, not a remark
     # A value of the command line such as "{a,b}" or "a:" is a string, not a mapping to nothing.
     if isinstance(value, dict) and value and all(item is None for item in value.values()):
         stripped = text.strip()

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from tocsin.arguments import RemembersArguments
 from tocsin.errors import DataError, LabelError
 from tocsin.labels.schemes import check_same_labels
 from tocsin.scores.table import ScoresTable
@@ -20,8 +21,8 @@ from tocsin.scores.table import ScoresTable
 __all__ = ["Calibrator", "DecisionRule", "Ensembler"]
 
 
-class _Stateful(ABC):
-    """State as plain data, shared by the three roles."""
+class _Stateful(RemembersArguments, ABC):
+    """Arguments and state as plain data, shared by the three roles: a bundle builds the component and restores it."""
 
     @abstractmethod
     def state(self) -> dict[str, Any]:

@@ -32,6 +32,9 @@ class NoCleaner(Cleaner):
 
 _MENTION = re.compile(r"@[A-Za-z0-9_:]+")
 _LINK = re.compile(r"http\S+")
+# Python refuses to read a number of more than 4,300 digits. Eight digits are beyond Unicode already, so that what
+# comes after them changes nothing: html.unescape gives U+FFFD.
+_LONG_REFERENCE = re.compile(r"&#0*([0-9]{8})[0-9]*")
 
 
 class TweetCleaner(Cleaner):
@@ -53,7 +56,7 @@ class TweetCleaner(Cleaner):
     def clean(self, text: str) -> str:
         """Return the text after the six steps."""
         text = text.replace("\n", " ")
-        text = html.unescape(text)
+        text = html.unescape(_LONG_REFERENCE.sub(r"&#\1", text))
         text = _MENTION.sub("", text)
         text = _LINK.sub("", text)
         text = text.replace("RT ", "")

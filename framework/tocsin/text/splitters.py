@@ -41,7 +41,10 @@ class Split:
 
 
 class Splitter(ABC):
-    """Assigns each message of a table to a split."""
+    """Assigns each message of a table to a split, by what the message holds and never by its position.
+
+    Adding or sorting rows moves no other row from one split to another (it may take a row out of every split).
+    """
 
     @property
     @abstractmethod

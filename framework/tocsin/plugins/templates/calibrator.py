@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from tocsin.plugins import Calibrator, DataError, LabelError, ScoresTable
+from tocsin.plugins import Calibrator, ConfigError, LabelError, ScoresTable
 
 __all__ = ["TemplateCalibrator"]
 
@@ -23,7 +23,7 @@ class TemplateCalibrator(Calibrator):
 
     def __init__(self, largest: float = 20.0) -> None:
         if not largest > 1:
-            raise DataError(f"TemplateCalibrator: largest is {largest}; wanted above 1.")
+            raise ConfigError(f"TemplateCalibrator: largest is {largest}, not above 1.")
         self.largest = largest
         self.temperature = 1.0
         self.labels: tuple[str, ...] = ()

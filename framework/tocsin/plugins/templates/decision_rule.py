@@ -18,7 +18,8 @@ class TemplateDecisionRule(DecisionRule):
     def __init__(self, threshold: float = 0.5) -> None:
         if not 0.0 < threshold < 1.0:
             raise ConfigError(
-                f"TemplateDecisionRule: threshold is {threshold}; wanted between 0 and 1."
+                f"TemplateDecisionRule: threshold is {threshold}; wanted a probability above 0 "
+                "and below 1, such as 0.5."
             )
         self.threshold = threshold
         self.labels: tuple[str, ...] = ()

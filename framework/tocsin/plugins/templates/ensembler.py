@@ -34,9 +34,9 @@ class TemplateEnsembler(Ensembler):
                 f"tables hold {list(first.labels)}. Fit it on scores of these models."
             )
         mean_NL = np.mean([table.probabilities for table in tables], axis=0)
-        return replace(
-            first, logits_NL=None, probabilities_NL=mean_NL, decisions_NL=None
-        )
+        # Decisions, where there are any, were about the first model alone.
+        undecided = replace(first, decisions_NL=None)
+        return replace(undecided, logits_NL=None, probabilities_NL=mean_NL)
 
     def state(self) -> dict[str, Any]:
         """Return the labels."""

@@ -26,7 +26,8 @@ class TemplateHead(Head):
             raise ConfigError(f"TemplateHead: hidden is {hidden}; wanted at least 1.")
         if not 0.0 <= dropout < 1.0:
             raise ConfigError(
-                f"TemplateHead: dropout is {dropout}; wanted 0 up to, not including, 1."
+                f"TemplateHead: dropout is {dropout}; wanted a share from 0 up to, not "
+                "including, 1, such as 0.1."
             )
         self.hidden = hidden
         self.dropout = nn.Dropout(dropout)

@@ -21,14 +21,18 @@ class TemplateLabelScheme(LabelScheme):
     """
 
     def __init__(
-        self, names: list[str], column: str = "labels", separator: str = ";"
+        self,
+        names: list[str],
+        column: str = "labels",
+        separator: str = ";",
     ) -> None:
         if not names or len(set(names)) < len(names):
             raise LabelError(
-                f"TemplateLabelScheme: names is {names}; wanted labels, each once."
+                f"TemplateLabelScheme: names is {names}; wanted at least one label, "
+                "and each label once, in the order of the logits."
             )
         if not separator:
-            raise LabelError("TemplateLabelScheme: separator is empty; wanted one.")
+            raise LabelError("TemplateLabelScheme: separator is empty.")
         self._names = tuple(names)
         self._column = column
         self._separator = separator

@@ -25,16 +25,17 @@ class TemplateLoss(Loss):
         self.gamma = gamma
 
     def forward(
-        self, logits_BL: Tensor, targets_BL: Tensor, mask_BL: Tensor
+        self,
+        logits_BL: Tensor,
+        targets_BL: Tensor,
+        mask_BL: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Return the sum over known labels and their number, never a mean."""
         known_BL = mask_BL.bool()
         # A gradient flows through both sides of where(): unknown entries become 0 first.
         logits_BL = torch.where(known_BL, logits_BL.float(), 0.0)
         targets_BL = torch.where(known_BL, targets_BL.float(), 0.0)
-        losses_BL = F.binary_cross_entropy_with_logits(
-            logits_BL, targets_BL, reduction="none"
-        )
+        losses_BL = F.softplus(logits_BL) - logits_BL * targets_BL  # cross-entropy
         p_BL = torch.sigmoid(logits_BL)
         missed_BL = targets_BL * (1.0 - p_BL) + (1.0 - targets_BL) * p_BL
         # A power below 1 has no finite gradient at 0.

@@ -11,6 +11,9 @@ __all__ = ["TemplatePairReader"]
 
 _BATCH_PAIRS = 10_000
 
+OnBadRow = Callable[[DataError], None]
+Pair = tuple[str, str]
+
 
 class TemplatePairReader(PairReader):
     """Reads UTF-8 files of one pair a line: English, a tab, its translation.
@@ -28,12 +31,10 @@ class TemplatePairReader(PairReader):
         self.lang = lang
         self.source = source
 
-    def batches(
-        self, on_bad_row: Callable[[DataError], None] | None = None
-    ) -> Iterator[pa.RecordBatch]:
+    def batches(self, on_bad_row: OnBadRow | None = None) -> Iterator[pa.RecordBatch]:
         """Yield batches of at most 10,000 pairs; see `PairReader.batches`."""
         for path in self.files:
-            pairs: list[tuple[str, str]] = []
+            pairs: list[Pair] = []
             for pair in self._pairs(path, on_bad_row):
                 pairs.append(pair)
                 if len(pairs) == _BATCH_PAIRS:
@@ -42,9 +43,7 @@ class TemplatePairReader(PairReader):
             if pairs:
                 yield self._batch(pairs)
 
-    def _pairs(
-        self, path: Path, on_bad_row: Callable[[DataError], None] | None
-    ) -> Iterator[tuple[str, str]]:
+    def _pairs(self, path: Path, on_bad_row: OnBadRow | None) -> Iterator[Pair]:
         try:
             file = path.open("rb")
         except OSError as error:
@@ -62,7 +61,7 @@ class TemplatePairReader(PairReader):
         if row == 0:
             raise DataError("the file is empty; fetch it again", file=path)
 
-    def _batch(self, pairs: list[tuple[str, str]]) -> pa.RecordBatch:
+    def _batch(self, pairs: list[Pair]) -> pa.RecordBatch:
         english, translations = (list(column) for column in zip(*pairs, strict=True))
         count = len(pairs)
         columns = [english, translations, [self.lang] * count, [self.source] * count]
@@ -71,9 +70,9 @@ class TemplatePairReader(PairReader):
         return pa.RecordBatch.from_arrays(arrays, names=names)
 
 
-def _pair(line: bytes) -> tuple[str, str]:
+def _pair(line: bytes) -> Pair:
     """Return both sides of a line, or raise ValueError (not UTF-8 is one, too)."""
     fields = line.decode("utf-8").rstrip("\r\n").split("\t")
     if len(fields) != 2 or not all(field.strip() for field in fields):
-        raise ValueError(f"{len(fields)} fields; wanted two with text, and a tab between")
+        raise ValueError(f"{len(fields)} fields; wanted two with text")
     return fields[0], fields[1]

@@ -92,5 +92,6 @@ def _fields(lines: list[bytes], path: Path, row: int) -> dict[str, str]:
 
 
 def _batch(rows: list[dict[str, str]], columns: Sequence[str]) -> pa.RecordBatch:
-    arrays = [pa.array([row.get(name) for row in rows], pa.string()) for name in columns]
+    values = [[row.get(name) for row in rows] for name in columns]
+    arrays = [pa.array(column, pa.string()) for column in values]
     return pa.RecordBatch.from_arrays(arrays, names=list(columns))

@@ -15,7 +15,8 @@ class TemplateSchedule(Schedule):
     def __init__(self, hold: float = 0.8) -> None:
         if not 0.0 <= hold < 1.0:
             raise ConfigError(
-                f"TemplateSchedule: hold is {hold}; wanted 0 up to, not including, 1."
+                f"TemplateSchedule: hold is {hold}; wanted a share of the steps, from 0 up "
+                "to, not including, 1."
             )
         self.hold = hold
 

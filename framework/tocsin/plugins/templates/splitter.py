@@ -29,8 +29,8 @@ class TemplateSplitter(Splitter):
         both = sorted(set(self.validation) & set(self.test))
         if both:
             raise ConfigError(
-                f"TemplateSplitter: {', '.join(both)} stands in validation and in test;"
-                " name each value once."
+                f"TemplateSplitter: {', '.join(both)} stands in validation and in test; "
+                "name each value in one of them."
             )
 
     @property
@@ -46,14 +46,13 @@ class TemplateSplitter(Splitter):
         """
         if self.column not in table.column_names:
             known = ", ".join(table.column_names)
-            raise DataError(
-                f"TemplateSplitter: there is no column {self.column!r}; columns: {known}."
-            )
+            raise DataError(f"There is no column {self.column!r}; known: {known}.")
         split_of = dict.fromkeys(self.validation, "validation")
         split_of |= dict.fromkeys(self.test, "test")
         values = table[self.column].to_pylist()
         # "U10" holds the longest name, "validation".
-        names = np.array([split_of.get(str(value), "train") for value in values], "U10")
+        found = [split_of.get(str(value), "train") for value in values]
+        names = np.array(found, "U10")
         return Split(names, self._crossing(table, names))
 
     def _crossing(self, table: pa.Table, names: np.ndarray) -> list[str]:

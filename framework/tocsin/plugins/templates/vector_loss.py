@@ -15,7 +15,9 @@ class TemplateVectorLoss(VectorLoss):
     """
 
     def forward(
-        self, student_BD: Tensor, teacher_BD: Tensor
+        self,
+        student_BD: Tensor,
+        teacher_BD: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Return the sum over B and D, and the number of sentences, never a mean."""
         differences_BD = student_BD.float() - teacher_BD.detach().float()

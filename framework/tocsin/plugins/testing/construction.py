@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
+import typing
 from typing import Any
 
 import tocsin.plugins as door
+from tocsin.arguments import RemembersArguments
 from tocsin.plugins.docstrings import argument_descriptions, short_description
 from tocsin.plugins.roles import ROLES
-from tocsin.plugins.signatures import parameters_of
+from tocsin.plugins.signatures import Option, parameters_of, type_words, union_parts
 from tocsin.plugins.testing.findings import Findings
 
 __all__ = ["begin", "build", "check_construction"]
@@ -54,15 +57,40 @@ def check_construction(findings: Findings, component: type, arguments: dict[str,
     _check_arguments(findings, component)
     if missing:
         return False
-    required = [name for name, option in parameters_of(component).items() if option.required]
-    without = [name for name in required if name not in arguments]
+    options = parameters_of(component)
+    without = [name for name, option in options.items() if option.required and name not in arguments]
     if without:
+        have = "has no default" if len(without) == 1 else "have no defaults"
         findings.add(
-            f"It cannot be built: {', '.join(without)} has no default. Give the check a value: "
-            f"check(…, {', '.join(f'{name}=…' for name in without)})."
+            f"It cannot be built: {', '.join(without)} {have}. Give the check a value: "
+            f"check_{findings.role.replace(' ', '_')}({component.__name__}, "
+            f"{', '.join(f'{name}=…' for name in without)})."
         )
         return False
-    return build(findings, component, arguments) is not None
+    given = copy.deepcopy(arguments)
+    built = build(findings, component, arguments)
+    if isinstance(built, RemembersArguments):
+        _check_remembered(findings, built, given)
+    return built is not None
+
+
+def _check_remembered(findings: Findings, built: RemembersArguments, given: dict[str, Any]) -> None:
+    """A bundle names the component and its arguments as JSON, and builds it again from them."""
+    for name, value in built.arguments.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError):
+            if name in given:  # a default of that kind has been named already
+                findings.add(
+                    f"The argument {name} was given {value!r:.60}, which neither a YAML nor a bundle can hold. Take "
+                    "numbers, text, true, false, null, or lists or mappings of them, and make the object from these."
+                )
+            continue
+        findings.expect(
+            name not in given or value == given[name],
+            f"The constructor changed its argument {name} from {given.get(name)!r:.60} to {value!r:.60}; a bundle "
+            "would then build another component. Work on a copy, such as list(…) or dict(…).",
+        )
 
 
 def build(findings: Findings, component: type, arguments: dict[str, Any]) -> Any:
@@ -81,6 +109,7 @@ def _check_arguments(findings: Findings, component: type) -> None:
     if owner is object or owner.__module__ == "torch.nn.modules.module":
         return  # no constructor of its own
     described = argument_descriptions(component)
+    options = parameters_of(component)
     for name, parameter in list(inspect.signature(component.__init__).parameters.items())[1:]:  # type: ignore[misc]
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
@@ -90,6 +119,10 @@ def _check_arguments(findings: Findings, component: type) -> None:
             )
             continue
         findings.expect(
+            parameter.kind is not parameter.POSITIONAL_ONLY,
+            f"The argument {name} is positional only, and the parser gives every argument by name. Drop the /.",
+        )
+        annotated = findings.expect(
             parameter.annotation is not parameter.empty,
             f"The argument {name} has no type: the parser would hand over whatever stands in the YAML. Annotate "
             f"it, for instance {name}: float = 0.1.",
@@ -99,11 +132,26 @@ def _check_arguments(findings: Findings, component: type) -> None:
             f"The argument {name} is not described: add `{name}: …` with its unit under Args: in the class's "
             "docstring, which is its help.",
         )
+        if annotated:
+            _check_type(findings, options[name], parameter.annotation)
         if parameter.default is not parameter.empty:
-            _check_default(findings, name, parameter.default)
+            _check_default(findings, options[name])
 
 
-def _check_default(findings: Findings, name: str, default: Any) -> None:
+def _check_type(findings: Findings, option: Option, written: Any) -> None:
+    if option.annotation is Any:
+        meant = written in (Any, "Any", "typing.Any")
+        findings.add(
+            f"The argument {option.name} may be anything: a wrong value in a YAML would only show during the fit. "
+            "Say what it is."
+            if meant
+            else f"The type of the argument {option.name}, {written!r}, cannot be read where the class is used: import "
+            "its names outside `if TYPE_CHECKING:`."
+        )
+
+
+def _check_default(findings: Findings, option: Option) -> None:
+    name, default, annotation = option.name, option.default, option.annotation
     try:
         json.dumps(default)
     except (TypeError, ValueError):
@@ -111,3 +159,13 @@ def _check_default(findings: Findings, name: str, default: Any) -> None:
             f"The default of {name} is {default!r:.60}, which a YAML cannot hold: use numbers, text, true, false, null, "
             "lists or mappings of them."
         )
+        return
+    parts = union_parts(annotation)
+    if default is None and not {Any, None, type(None), object} & set(parts):
+        findings.add(
+            f"The default of {name} is None, but its type is {type_words(annotation)}: the saved config, which writes "
+            f"null there, could not be read again. Annotate it {name}: … | None."
+        )
+    literal = [value for part in parts if typing.get_origin(part) is typing.Literal for value in typing.get_args(part)]
+    if len(parts) == 1 and literal and default not in literal:
+        findings.add(f"The default of {name} is {default!r}, but its type is {type_words(annotation)}.")
