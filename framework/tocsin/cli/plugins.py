@@ -112,8 +112,8 @@ def _load(listed: list[_Listed]) -> None:
         # Here a broken plugin is what was asked for: "strict" would end with the first.
         strict = os.environ.get("TOCSIN_PLUGINS", "").strip() == "strict"
         registry = load_plugins({} if strict else os.environ)
-    loaded: dict[tuple[str, str], OnPlugin | OffPlugin]
-    loaded = {(plugin.origin.distribution, plugin.name): plugin for plugin in (*registry.off, *registry.on)}
+    plugins: list[OnPlugin | OffPlugin] = [*registry.off, *registry.on]
+    loaded = {(plugin.origin.distribution, plugin.name): plugin for plugin in plugins}
     verbs = {group: functions(group) for group in (COMMANDS, DATASETS)}
     for one in listed:
         if one.state != "on":

@@ -223,7 +223,8 @@ def _check_constructor(hook: str, component: type) -> None:
     owner = next(base for base in component.__mro__ if "__init__" in vars(base))
     if owner is object or owner.__module__ == "torch.nn.modules.module":
         return  # no constructor of its own; theirs take nothing that a YAML could give
-    for name, parameter in list(inspect.signature(component.__init__).parameters.items())[1:]:
+    constructor = vars(owner)["__init__"]
+    for name, parameter in list(inspect.signature(constructor).parameters.items())[1:]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
             raise PluginError(
