@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import inspect
+import shlex
+import shutil
+import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tocsin.errors import ConfigError, did_you_mean
+from tocsin.plugins.roles import ROLES, TASKS
+
+if TYPE_CHECKING:
+    from tocsin.plugins.registry import Registry
+    from tocsin.plugins.signatures import Option
 
 __all__ = ["main"]
 
@@ -15,7 +22,6 @@ __all__ = ["main"]
 def main(argv: Sequence[str]) -> int:
     """List roles and their components, one role's components, or one component's options."""
     from tocsin.plugins.manager import load_plugins
-    from tocsin.plugins.roles import ROLES, TASKS
 
     parser = argparse.ArgumentParser(
         prog="tocsin components",
@@ -44,11 +50,11 @@ def main(argv: Sequence[str]) -> int:
             "`tocsin components` lists them." + (f"\nPlugins that are off:{off}" if off else "")
         )
     for shown, component in found:
-        _print_component(component, shown, registry.source(component))
+        _print_component(registry, component, shown)
     return 0
 
 
-def _print_role(registry: Any, role: str) -> None:
+def _print_role(registry: Registry, role: str) -> None:
     from tocsin.plugins.docstrings import short_description
 
     components = registry.components(role)
@@ -62,34 +68,82 @@ def _print_role(registry: Any, role: str) -> None:
         print(f"  {name:<{width}}  {short_description(component)}{offered}")
 
 
-def _print_off(registry: Any) -> None:
+def _print_off(registry: Registry) -> None:
     if registry.off:
         print("\nPlugins that are off:")
         for plugin in registry.off:
             print(f"  {plugin}")
 
 
-def _print_component(component: type, role: str, source: str) -> None:
+def _print_component(registry: Registry, component: type, role: str) -> None:
     from tocsin.plugins.docstrings import argument_descriptions, description
     from tocsin.plugins.signatures import parameters_of, type_words
 
-    print(f"{component.__name__}  ({role.replace('_', ' ')}, from {source}; {component.__module__})\n")
-    print(description(component))
+    origin = registry.origin(component)
+    print(f"{component.__name__}  ({role.replace('_', ' ')}, from {origin}; {component.__module__})\n")
+    for paragraph in description(component).split("\n\n"):
+        # A list keeps its lines, running text is filled.
+        listed = paragraph.lstrip().startswith(("1.", "- ")) or "\n    " in paragraph
+        print(paragraph if listed else _filled(paragraph), end="\n\n")
     options = parameters_of(component)
-    if role in ("model", "data"):
+    if role in TASKS:
         options.pop("labels", None)  # filled from the top-level key
-    print("\nOptions:" if options else "\nIt has no options.")
+    print("Options:" if options else "It has no options.")
     meanings = argument_descriptions(component)
     for name, option in options.items():
-        required = option.default is inspect.Parameter.empty
-        default = "required" if required else f"default: {_yaml(option.default)}"
+        default = "required" if option.required else f"default: {_yaml(option.default)}"
         print(f"  {name}: {type_words(option.annotation)}; {default}")
         if meanings.get(name):
-            print(f"      {meanings[name]}")
+            print(_filled(meanings[name], indent=" " * 6))
+    place = _place(registry, role)
+    if place is not None:
+        print(f"\nIn a YAML file, at {'.'.join(place)}:")
+        print(f"  {_spec(place[-1], component.__name__, options)}")
+        if getattr(component, "needs", None) == "tokens":
+            print("  pooling: null")
+        first = next(iter(options.values()), None)
+        if first is not None:
+            value = "VALUE" if first.required else _yaml(first.default)
+            flag = f"--{'.'.join([*place, 'init_args', first.name])} {shlex.quote(value)}"
+            print(f"On the command line, after --{'.'.join(place)} {component.__name__}:\n  {flag}")
+
+
+def _filled(text: str, indent: str = "") -> str:
+    width = min(shutil.get_terminal_size((110, 24)).columns, 110)
+    return textwrap.fill(" ".join(text.split()), width, initial_indent=indent, subsequent_indent=indent)
+
+
+def _place(registry: Registry, role: str) -> list[str] | None:
+    """Return the keys under which a fit's YAML names a component of a role; None where it names none."""
+    import tocsin.plugins as door
+    from tocsin.plugins.signatures import parameters_of, union_parts
+
+    if role in TASKS:
+        return [role]
+    if role == "label_scheme":
+        return ["labels"]
+    base = getattr(door, ROLES[role].base)
+    for task in TASKS:
+        for owner in registry.components(task).values():
+            for name, option in parameters_of(owner).items():
+                if base in union_parts(option.annotation):
+                    return [task, "init_args", name]
+    return None
+
+
+def _spec(key: str, name: str, options: dict[str, Option]) -> str:
+    """Return a component as one line of YAML, with what it wants and its first option."""
+    shown = [option for option in options.values() if option.required] or list(options.values())[:1]
+    if not shown:
+        return f"{key}: {name}"
+    arguments = ", ".join(
+        f"{option.name}: {'…' if option.required else _yaml(option.default)}" for option in shown
+    )
+    return f"{key}: {{class_path: {name}, init_args: {{{arguments}}}}}"
 
 
 def _yaml(value: Any) -> str:
-    plain = {None: "null", True: "true", False: "false"}
-    if value is None or isinstance(value, bool):
-        return plain[value]
-    return str(value)
+    import json
+
+    # JSON is YAML; a bare word reads better without its quotes
+    return value if isinstance(value, str) and value.isidentifier() else json.dumps(value, ensure_ascii=False)
