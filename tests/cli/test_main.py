@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -20,16 +19,13 @@ from tocsin.plugins.discovery import COMMANDS
 RUN = "import sys; from tocsin.cli.main import main; code = main(sys.argv[1:]); "
 
 
-def test_help_is_fast_and_imports_neither_torch_nor_lightning() -> None:
+def test_help_and_the_list_of_plugins_import_nothing_heavy() -> None:
     heavy = "print(sorted({'torch', 'lightning', 'numpy', 'pyarrow', 'jsonargparse'} & set(sys.modules)))"
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    result = subprocess.run(
-        [sys.executable, "-c", RUN + heavy, "--help"], capture_output=True, text=True, check=True
-    )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert result.stdout.endswith("[]\n")
-    # processor time, which a busy machine does not stretch
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
+    for verb in ("--help", "plugins"):
+        result = subprocess.run(
+            [sys.executable, "-c", RUN + heavy, verb], capture_output=True, text=True, check=True
+        )
+        assert result.stdout.endswith("[]\n")
 
 
 def test_help_lists_every_verb_and_those_of_plugins(
