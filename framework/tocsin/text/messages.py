@@ -136,8 +136,9 @@ def source_column(table: pa.Table, name: str) -> pa.ChunkedArray:
         DataError: The table has no such column.
     """
     for stored in (_SOURCE + name, name):
-        if stored in table.column_names:
-            return table[stored]
+        # Not table.column_names: it decodes every name, each time, and a scheme may ask for 500 columns.
+        if (index := table.schema.get_field_index(stored)) >= 0:
+            return table.column(index)
     raise DataError(
         f"the table has no column {name!r}; its columns: {', '.join(map(repr, table.column_names))}"
     )
