@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tocsin.plugins.strict_yaml import strict_dump, strict_load
@@ -79,6 +79,7 @@ plain = st.recursive(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.dictionaries(st.text("abcno", min_size=1), plain, min_size=1))
 def test_what_is_dumped_is_read_back_equal(data: dict[str, Any]) -> None:
     text = strict_dump(data)

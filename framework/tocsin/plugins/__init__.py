@@ -55,6 +55,10 @@ if TYPE_CHECKING:
     from tocsin.text.messages import source_column as source_column
     from tocsin.text.pairs import PairReader as PairReader
     from tocsin.text.readers import Reader as Reader
+    from tocsin.text.reading import OnBadRow as OnBadRow
+    from tocsin.text.reading import check_columns as check_columns
+    from tocsin.text.reading import check_file as check_file
+    from tocsin.text.reading import valid_strings as valid_strings
     from tocsin.text.splitters import Split as Split
     from tocsin.text.splitters import Splitter as Splitter
     from tocsin.text.splitters import crossing_texts as crossing_texts
@@ -68,6 +72,7 @@ hookimpl = HookimplMarker("tocsin")
 
 _HOMES = {
     "tocsin.text.readers": ["Reader"],
+    "tocsin.text.reading": ["OnBadRow", "check_columns", "check_file", "valid_strings"],
     "tocsin.text.pairs": ["PairReader"],
     "tocsin.text.cleaners": ["Cleaner"],
     "tocsin.text.messages": ["source_column"],

@@ -38,7 +38,8 @@ class Reader(ABC):
     """Reads a message file as a stream of record batches, in file order, never the whole at once."""
 
     suffixes: ClassVar[tuple[str, ...]] = ()
-    """Endings of the file names this reader takes, in lower case with their dot."""
+    """Endings of the file names this reader takes, in lower case with their dot. They choose among our own readers;
+    a plugin's reader is named in the YAML."""
 
     @abstractmethod
     def columns(self, path: Path) -> list[str]:
