@@ -28,8 +28,13 @@ class Spoilt:
 
     fault: str
     path: Path
-    text: str
+    content: dict[str, Any] | str
     named: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The configuration as it stands in a file."""
+        return self.content if isinstance(self.content, str) else strict_dump(self.content)
 
     def __str__(self) -> str:
         return f"{self.fault} at {dotted(self.path)}"
@@ -110,7 +115,7 @@ def values(tree: dict[str, Any], path: Path) -> Iterator[Spoilt]:
     here, parent = dotted(path), path[:-1]
 
     def spoilt(fault: str, changed: dict[str, Any], *named: str) -> Spoilt:
-        return Spoilt(fault, path, strict_dump(changed), named or (here,))
+        return Spoilt(fault, path, changed, named or (here,))
 
     annotation, key = annotation_of(tree, path), path[-1]
     if annotation is typing.Any:  # nothing is known of such an option, so nothing is wrong
@@ -120,7 +125,8 @@ def values(tree: dict[str, Any], path: Path) -> Iterator[Spoilt]:
         return
     misspelt = f"{key}x"
     yield spoilt("misspelt key", _renamed(tree, path, misspelt), dotted((*parent, misspelt)), here, misspelt)
-    yield spoilt("wrong type", _changed(tree, path, MAPPING), f"{here}.stray", here)
+    if key != "init_args" and not isinstance(at(tree, path), dict):
+        yield spoilt("wrong type", _changed(tree, path, MAPPING), f"{here}.stray", here)
     if required(tree, path):
         without = copy.deepcopy(tree)
         del at(without, parent)[key]
@@ -158,17 +164,22 @@ def lines(tree: dict[str, Any], path: Path) -> Iterator[Spoilt]:
 
     def spoilt(fault: str, new: list[str], *numbers: int) -> Spoilt:
         changed = "\n".join([*rows[:row], *new, *rows[row + 1 :]]) + "\n"
-        return Spoilt(fault, path, changed, tuple(f"line {number + 1}:" for number in numbers))
+        where = dotted(path[:-1])  # where what is left is still YAML
+        named = [f"line {number + 1}:" for number in numbers] + (
+            [where] if fault == "no colon" and where else []
+        )
+        return Spoilt(fault, path, changed, tuple(named))
 
     twice = [f"{head}{tail.split(':')[0]}: 1", f"{' ' * column}{tail}"]
     yield spoilt("key twice", twice, row + 1)
     yield spoilt("tab", [f"\t{rows[row]}"], row, row - 1, row + 1)
-    indented = spoilt("indentation", [f" {rows[row]}"], row, row + 1)
+    indented = spoilt("indentation", [f" {rows[row]}"], *range(len(rows)))
     try:
         strict_load(indented.text)
     except yaml.YAMLError:
         yield indented
-    yield spoilt("no colon", [f"{head}{tail.replace(':', '', 1)}"], row, row + 1, row - 1)
+    if len(path) > 1:
+        yield spoilt("no colon", [f"{head}{tail.replace(':', '', 1)}"], *range(len(rows)))
 
 
 def _mark(text: str, path: Path) -> Any:

@@ -8,11 +8,14 @@ import pytest
 
 from tests.cli.configs import CONFIG, write_config
 from tests.plugins.distributions import Install
+from tocsin.cli.main import main
 from tocsin.cli.parser import Config
 from tocsin.errors import ConfigError
 from tocsin.plugins.discovery import GROUP
 from tocsin.plugins.manager import load_plugins
 from tocsin.plugins.registry import Registry
+from tocsin.plugins.signatures import parameters_of
+from tocsin.plugins.strict_yaml import strict_load
 
 
 @pytest.fixture(scope="module")
@@ -287,4 +290,83 @@ def test_without_the_guard_that_module_would_have_run(
 
 def test_yaml_tags_build_nothing(parse) -> None:
     message = refusal(parse, "labels: {", "labels: !!python/object/apply:os.system {")
-    assert "could not determine a constructor for the tag" in message
+    assert "the tag tag:yaml.org,2002:python/object/apply:os.system is refused" in message
+
+
+@pytest.mark.parametrize("option", ["--model.init_args.head", "--model.head"])
+def test_a_short_name_on_the_command_line_with_its_options(parse, option: str) -> None:
+    head = parse(CONFIG, option, "LinearHead", f"{option}.dropout", "0.3").config.model.init_args.head
+    assert (head.class_path, head.init_args.dropout) == ("tocsin.models.heads.LinearHead", 0.3)
+    # a class chosen anew keeps nothing that it does not know
+    head = parse(CONFIG, f"{option}.dropout", "0.3", option, "NativeHead").config.model.init_args.head
+    assert head.class_path == "tocsin.models.native_head.NativeHead"
+
+
+def test_print_config_shows_every_default(
+    registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_config(tmp_path, CONFIG)
+    with pytest.raises(SystemExit) as stop:
+        Config("fit", ["--config", str(path), "--model.head", "LinearHead", "--print_config"], registry)
+    assert not stop.value.code
+    shown = strict_load(capsys.readouterr().out)
+    for role, name, at in (
+        ("model", "MultilabelClassifier", shown["model"]),
+        ("head", "LinearHead", shown["model"]["init_args"]["head"]),
+        ("encoder", "TransformerEncoder", shown["model"]["init_args"]["encoder"]),
+        ("data", "LabelledMessages", shown["data"]),
+    ):
+        options = parameters_of(registry.find(role, name))
+        assert set(at["init_args"]) == set(options) - {"labels"}, name
+
+
+def test_help_says_where_a_components_options_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "`tocsin components NAME`" in shown
+    assert "--model.head.dropout 0.2" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (
+            ["--model.head.dropout", "x"],
+            "model.init_args.head.init_args.dropout is 'x'; wanted: a number. (Share of",
+        ),
+        (["--model.init_args.head.init_args.dropout=x"], "model.init_args.head.init_args.dropout is 'x'"),
+        (["--model.head.droput", "0.1"], "model.init_args.head.init_args.droput: LinearHead has no option"),
+        (
+            ["--model.head", "NativeHead", "--model.head.dropout", "x"],
+            "model.init_args.head.init_args.dropout",
+        ),
+        (["--model.hed.dropout", "0.1"], "model.init_args.hed: MultilabelClassifier has no option 'hed'"),
+        (["--data.splitter.class_path", "Groups"], "data.init_args.splitter: No splitter is called 'Groups'"),
+        (["--trainer.callbacks.patience", "x"], "trainer.callbacks[0].init_args.patience is 'x'"),
+        (["--trainer.callbacks+=EarlyStoping"], "trainer.callbacks[1]: No callback is called 'EarlyStoping'"),
+        (
+            ["--trainer.callbacks+=Timer", "--trainer.callbacks.verbose=x"],
+            "trainer.callbacks[1].init_args.verbose",
+        ),
+        (["--trainer.deterministic", "no"], "trainer.deterministic is 'no'; wanted: true or false"),
+        (["--trainer.max_epochs", "# 3"], "trainer.max_epochs is '# 3'; wanted: a whole number or null."),
+        (["--trainer.max_steps", "null"], "trainer.max_steps is null; wanted: a whole number."),
+        (["--trainer", "3"], "trainer is 3; a mapping of the Trainer's options is wanted."),
+        (["--model"], "--model wants a value behind it."),
+        (["--model", "null"], "model is missing"),
+        (["--seed_everything", "null"], "seed_everything is null; wanted: true or false or a whole number."),
+    ],
+)
+def test_an_options_fault_is_one_sentence(parse, arguments: list[str], wanted: str) -> None:
+    message = refusal(parse, "", "", *arguments)
+    assert wanted in message
+    assert "\n" not in message.partition("\nPlugins that are off:")[0]
+
+
+def test_relative_paths_are_those_of_the_working_folder(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_config(tmp_path, CONFIG.replace("LinearHead", "LinerHead"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="No head is called 'LinerHead'"):
+        Config("fit", ["--config", str(path.relative_to(tmp_path))], registry)

@@ -12,7 +12,8 @@ import yaml
 from tests.builders import WORDS, message_file, tiny_encoder
 from tocsin.cli.main import main
 from tocsin.cli.parser import Config
-from tocsin.plugins.manager import Registry, load_plugins
+from tocsin.plugins.manager import load_plugins
+from tocsin.plugins.registry import Registry
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 CONFIGS = sorted(EXPERIMENTS.glob("*/config.yaml"))

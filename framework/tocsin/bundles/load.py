@@ -114,7 +114,8 @@ def load_bundle(folder: str | Path, registry: Finder, device: str = "cpu") -> Bu
     folder = Path(folder)
     manifest = read_manifest(folder)
     inner = folder / manifest.encoder
-    _refuse_foreign_code(inner / "config.json")
+    for name in ("config.json", "tokenizer_config.json"):
+        _refuse_foreign_code(inner / name)
     for name in ("model.safetensors", "tokenizer.json"):
         if not (inner / name).is_file():
             raise BundleError(f"{inner} lacks {name}; the bundle is incomplete. Copy the whole folder.")

@@ -55,7 +55,7 @@ def _target(folder: str, plugin: NewPlugin) -> Path:
     target = parent / plugin.distribution
     if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
         raise ConfigError(
-            f"{target} exists and is not empty; nothing was written. Choose another name or another --folder, or remove "
+            f"{target} exists and is not empty; nothing was written. Choose another name or --folder, or remove "
             "it first."
         )
     return target

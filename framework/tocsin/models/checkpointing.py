@@ -15,6 +15,7 @@ __all__ = ["check", "check_source", "complete", "names_from_source", "source_dig
 
 _KEY = "tocsin"
 _FORMAT = 1
+_CODE = ("_instantiator", "_class_path")  # by these Lightning's own loaders name what they import
 
 
 def names_from_source(encoder: Encoder) -> list[str]:
@@ -70,9 +71,15 @@ def check(checkpoint: dict[str, Any], encoder: Encoder, head: Head, labels: Labe
     """Compare what a checkpoint says of itself with the model that is to take it.
 
     Raises:
-        CheckpointError: Made by something else, or for another encoder or head.
+        CheckpointError: Made by something else, for another encoder or head, or naming code.
         LabelError: Other labels, or another order of them.
     """
+    for key in ("hyper_parameters", "datamodule_hyper_parameters"):
+        parameters = checkpoint.get(key)
+        if isinstance(parameters, dict) and any(name in parameters for name in _CODE):
+            raise CheckpointError(
+                f"The checkpoint's {key} names code to import, which Tocsin never writes and does not run."
+            )
     facts = checkpoint.get(_KEY)
     if not isinstance(facts, dict) or facts.get("format") != _FORMAT:
         raise CheckpointError(

@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 import torch
@@ -149,7 +150,7 @@ class TransformerEncoder(Encoder):
         logging.disable_progress_bar()
         try:
             return loader.from_pretrained(source, revision=self.revision, trust_remote_code=False, **options)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, UnpicklingError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ConfigError(
                 f"{type(self).__name__}: nothing could be read from {source!r} ({reason}). Wanted a folder "

@@ -7,6 +7,7 @@ optimisation), so that no text of a config becomes a call.
 """
 
 import inspect
+from collections.abc import Iterable
 from importlib import import_module
 
 import torch
@@ -16,7 +17,7 @@ from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import Strategy
 from torch.optim.lr_scheduler import LRScheduler
 
-__all__ = ["KINDS", "allowed_paths", "offered"]
+__all__ = ["KINDS", "allowed_paths", "known_as", "offered"]
 
 KINDS: dict[str, type] = {
     "callback": Callback,
@@ -46,7 +47,6 @@ _NAMES = {
     "logger": (
         "lightning.pytorch.loggers.CSVLogger",
         "lightning.pytorch.loggers.CometLogger",
-        "lightning.pytorch.loggers.LitLogger",
         "lightning.pytorch.loggers.MLFlowLogger",
         "lightning.pytorch.loggers.TensorBoardLogger",
         "lightning.pytorch.loggers.WandbLogger",
@@ -71,8 +71,8 @@ def offered(kind: str) -> dict[str, type]:
     return {path.rsplit(".", 1)[1]: _class(path) for path in _NAMES[kind]}
 
 
-def allowed_paths() -> list[str]:
-    """Return every dotted path under which an allowed class is known: where it is offered and where it is defined."""
+def allowed_paths(components: Iterable[type] = ()) -> list[str]:
+    """Return every dotted path by which a component, or a class that may stand beside them, is known."""
     paths = [path for kind in KINDS for path in _NAMES[kind]]
     classes = [_class(path) for path in paths]
     for module, base in ((torch.optim, torch.optim.Optimizer), (torch.optim.lr_scheduler, LRScheduler)):
@@ -80,7 +80,18 @@ def allowed_paths() -> list[str]:
             if inspect.isclass(found) and issubclass(found, base) and not name.startswith("_"):
                 paths.append(f"{module.__name__}.{name}")
                 classes.append(found)
-    return [*paths, *(f"{found.__module__}.{found.__qualname__}" for found in classes)]
+    return [*paths, *(path for found in (*classes, *components) for path in known_as(found))]
+
+
+def known_as(found: type) -> list[str]:
+    """Return where a class is defined, and the packages above it that offer it too: by these the parser calls it."""
+    name = found.__qualname__
+    if not name.replace(".", "").isidentifier():  # defined inside a function: no path leads there
+        return []
+    parts = found.__module__.split(".")
+    above = [".".join(parts[:length]) for length in range(1, len(parts))]
+    offering = [package for package in above if getattr(import_module(package), name, None) is found]
+    return [f"{package}.{name}" for package in (*offering, found.__module__)]
 
 
 def _class(path: str) -> type:

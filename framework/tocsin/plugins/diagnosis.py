@@ -6,17 +6,20 @@ signatures.
 """
 
 import dataclasses
+import functools
 import inspect
 import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import chdir
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 
 import tocsin.plugins as door
 from tocsin.errors import did_you_mean
-from tocsin.plugins.allowed import KINDS, offered
+from tocsin.plugins.allowed import KINDS, known_as, offered
 from tocsin.plugins.docstrings import meaning
 from tocsin.plugins.given import read_arguments, words_of
 from tocsin.plugins.registry import Registry
@@ -64,10 +67,13 @@ class Diagnosis:
         self.registry = registry
         self.sections = dict(sections)
         self.trainer = trainer
+        self.folder = Path.cwd()
 
     def faults(self) -> list[str]:
         """Return a sentence for each fault, in the order of the configuration; empty when none is found."""
-        given, faults, stray = read_arguments(self.arguments, self.sections)
+        # While it reads a configuration file jsonargparse works in that file's folder: a relative path would miss it.
+        with chdir(self.folder):
+            given, faults, stray = read_arguments(self.arguments, self.sections)
         faults = faults or list(self._walk(given))
         if not faults and stray:
             faults = [f"{stray[0]!r} belongs to no option; options begin with --."]
@@ -141,13 +147,16 @@ class Diagnosis:
     ) -> Iterator[str]:
         """Check what a constructor is given: unknown, missing and wrong values."""
         options = parameters_of(component)
+        passed_on = _passed_on(component)
+        if passed_on is not None:  # of a base class's options some are filled by the class itself
+            options = {name: option for name, option in options.items() if name in passed_on}
         known = [name for name in options if name not in linked]
         meant = []
         for name, value in given.items():
             if name in linked:
                 yield f"{path}.{name} is filled from the top-level key {name!r}; remove it here."
             elif name not in options:
-                if name in _passed_on(component):
+                if name in (passed_on or ()):
                     continue
                 meant += get_close_matches(str(name), known, n=1)
                 hint = did_you_mean(str(name), known)
@@ -211,11 +220,7 @@ class Diagnosis:
 
     def _resolve(self, name: str, role: str) -> type | None:
         known = self._known(role)
-        paths = {f"{part.__module__}.{part.__qualname__}": part for part in known.values()}
-        if role in KINDS:
-            package = f"lightning.pytorch.{'strategies' if role == 'strategy' else f'{role}s'}"
-            paths |= {f"{package}.{key}": part for key, part in known.items()}
-        return known.get(name) or paths.get(name)
+        return known.get(name) or next((part for part in known.values() if name in known_as(part)), None)
 
     def _unknown(self, name: str, role: str) -> str:
         known = sorted(self._known(role))
@@ -249,10 +254,11 @@ def _role_of(annotation: Any) -> str | None:
     return None
 
 
-def _passed_on(component: type) -> list[str]:
-    """Return the options that a class with `**kwargs` hands on to another, as far as the parser can tell."""
+@functools.cache
+def _passed_on(component: type) -> list[str] | None:
+    """Return the options of a class that hands `**kwargs` on, as far as the parser can tell; else None."""
     if not any(p.kind is p.VAR_KEYWORD for p in inspect.signature(component).parameters.values()):
-        return []
+        return None
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(component, "options")
     return list(parser.get_defaults().as_dict().get("options", {}))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 
 from docstring_parser import parse
 
 __all__ = ["argument_descriptions", "description", "meaning", "short_description"]
+
+
+@functools.cache
+def _described(component: type) -> dict[str, str]:
+    return argument_descriptions(component)
 
 
 def argument_descriptions(component: type) -> dict[str, str]:
@@ -20,9 +26,10 @@ def argument_descriptions(component: type) -> dict[str, str]:
 
 
 def meaning(component: type, name: str) -> str:
-    """Return an option's description in brackets with a space before, or "" where there is none."""
-    found = argument_descriptions(component).get(name, "")
-    return f" ({found})" if found else ""
+    """Return an option's description in brackets with a space before, or "" where none can be read as it stands."""
+    found = _described(component).get(name, "")
+    markup = "``" in found or ":`" in found  # of another project's documentation pages
+    return f" ({found})" if found and not markup else ""
 
 
 def description(component: type) -> str:

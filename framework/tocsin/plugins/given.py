@@ -1,5 +1,6 @@
 """What configuration files and options say together, read as plain data and checked for nothing but form."""
 
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,13 +86,32 @@ def _file(name: str) -> tuple[dict[str, Any], str]:
     return loaded, ""
 
 
+_YAML_WORDS = (
+    (
+        r"cannot start any token",
+        r"a character stands here that begins nothing; indent with spaces, not with tabs",
+    ),
+    (r"<block end>|<block mapping start>", "the indentation does not fit the lines above"),
+    (
+        r"mapping values are not allowed",
+        "a colon stands where no key can be; put text that holds one in quotes",
+    ),
+    (r"could not find expected ':'", "a key without its colon"),
+    (r"constructor for the tag '(.+)'", r"the tag {0} is refused: a configuration is plain data"),
+)
+"""What PyYAML says, and what we say; the rest is understood as it stands."""
+
+
 def _yaml_fault(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     if mark is None:
         return " ".join(str(error).split()) + "."
-    context = getattr(error, "context", None)
     problem = getattr(error, "problem", None) or "this is not YAML"
-    return f"line {mark.line + 1}: {f'{context}, ' if context else ''}{problem}."
+    for pattern, words in _YAML_WORDS:
+        found = re.search(pattern, problem)
+        if found is not None:
+            return f"line {mark.line + 1}: {words.format(*found.groups())}."
+    return f"line {mark.line + 1}: {problem}."
 
 
 def _merge(given: dict[str, Any], more: dict[str, Any]) -> None:

@@ -21,7 +21,6 @@ def prepare(registry: Registry) -> None:
     jsonargparse imports the module of a `class_path` before it looks at the class, so a config could run any
     module's code. These settings are the process's: they hold for every jsonargparse parser used later.
     """
-    components = [f"{part.__module__}.{part.__qualname__}" for part in registry.classes()]
     set_loader(PARSER_MODE, strict_load, (yaml.YAMLError,))
     set_dumper(PARSER_MODE, strict_dump)
     # Whatever its mode, jsonargparse reads a text given for a number or a boolean by its own loader, in which `no` is
@@ -29,7 +28,7 @@ def prepare(registry: Registry) -> None:
     _loaders_dumpers.yaml_default_loader = ValueLoader
     set_parsing_settings(
         import_path_denylist=["*"],
-        import_path_allowlist=[*allowed_paths(), *components],
+        import_path_allowlist=allowed_paths(registry.classes()),
         instantiate_subclass_spec_in_any=False,
         config_read_mode_urls_enabled=False,
         config_read_mode_fsspec_enabled=False,
@@ -49,9 +48,9 @@ class PlainSpeaking(ArgumentParser):
         """Parse; raises ConfigError for what jsonargparse lets through and we do not, too."""
         parsed = super().parse_args(*arguments, **options)
         if self.diagnosis is not None:
-            faults = list(loose_ends(parsed, PLAIN, self.diagnosis.trainer))
-            if faults:
-                raise ConfigError("\n".join(faults))
+            loose = list(loose_ends(parsed, PLAIN, self.diagnosis.trainer))
+            if loose:
+                raise ConfigError("\n".join(self.diagnosis.faults() or loose))
         return parsed
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

@@ -106,10 +106,11 @@ for _name, _pattern, _first in _SCALARS:
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     # PyYAML writes these line breaks as they are unless the text stands in double quotes, and reads them as spaces.
     style = '"' if any(mark in text for mark in "\x85\u2028\u2029") else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", str.__str__(text), style=style)
 
 
 _StrictDumper.add_representer(str, _represent_text)
+_StrictDumper.add_multi_representer(str, _represent_text)  # members of an enumeration of texts
 
 
 def strict_dump(data: Any) -> str:

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from tocsin.plugins import Calibrator, ConfigError, LabelError, ScoresTable
+from tocsin.plugins import Calibrator, ConfigError, ScoresTable, check_same_labels
 
 __all__ = ["TemplateCalibrator"]
 
@@ -23,7 +23,10 @@ class TemplateCalibrator(Calibrator):
 
     def __init__(self, largest: float = 20.0) -> None:
         if not largest > 1:
-            raise ConfigError(f"TemplateCalibrator: largest is {largest}, not above 1.")
+            raise ConfigError(
+                f"TemplateCalibrator: largest is {largest}; wanted a number above "
+                "1, the largest temperature to be tried, such as 20."
+            )
         self.largest = largest
         self.temperature = 1.0
         self.labels: tuple[str, ...] = ()
@@ -54,11 +57,7 @@ class TemplateCalibrator(Calibrator):
         Raises:
             LabelError: The table holds other labels than those learned from.
         """
-        if table.labels != self.labels:
-            raise LabelError(
-                f"TemplateCalibrator learned the labels {list(self.labels)}, and the "
-                f"table holds {list(table.labels)}. Fit it on scores of this model."
-            )
+        check_same_labels(table.labels, self.labels, where="this calibrator")
         logits_NL = _logits(table) / self.temperature
         return replace(table, logits_NL=logits_NL, probabilities_NL=None)
 

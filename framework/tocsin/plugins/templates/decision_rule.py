@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any, Self
 
-from tocsin.plugins import ConfigError, DecisionRule, LabelError, ScoresTable
+from tocsin.plugins import ConfigError, DecisionRule, ScoresTable, check_same_labels
 
 __all__ = ["TemplateDecisionRule"]
 
@@ -34,11 +34,7 @@ class TemplateDecisionRule(DecisionRule):
         Raises:
             LabelError: The table holds other labels than those learned from.
         """
-        if table.labels != self.labels:
-            raise LabelError(
-                f"TemplateDecisionRule learned the labels {list(self.labels)}, and the "
-                f"table holds {list(table.labels)}. Fit it on scores of this model."
-            )
+        check_same_labels(table.labels, self.labels, where="this decision rule")
         return replace(table, decisions_NL=table.probabilities >= self.threshold)
 
     def state(self) -> dict[str, Any]:

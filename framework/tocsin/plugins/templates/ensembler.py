@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from tocsin.plugins import Ensembler, LabelError, ScoresTable
+from tocsin.plugins import Ensembler, ScoresTable, check_same_labels
 
 __all__ = ["TemplateEnsembler"]
 
@@ -27,15 +27,10 @@ class TemplateEnsembler(Ensembler):
         Raises:
             LabelError: The tables hold other labels than those learned from.
         """
-        first = tables[0]
-        if first.labels != self.labels:
-            raise LabelError(
-                f"TemplateEnsembler learned the labels {list(self.labels)}, and the "
-                f"tables hold {list(first.labels)}. Fit it on scores of these models."
-            )
+        check_same_labels(tables[0].labels, self.labels, where="this ensemble")
         mean_NL = np.mean([table.probabilities for table in tables], axis=0)
         # Decisions, where there are any, were about the first model alone.
-        undecided = replace(first, decisions_NL=None)
+        undecided = replace(tables[0], decisions_NL=None)
         return replace(undecided, logits_NL=None, probabilities_NL=mean_NL)
 
     def state(self) -> dict[str, Any]:

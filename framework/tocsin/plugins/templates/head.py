@@ -52,6 +52,9 @@ class TemplateHead(Head):
     ) -> Tensor:
         """Return logits `(B, L)` for the pooled vectors `(B, D)`."""
         if self.layers is None or vector_BD is None:
-            raise ConfigError("TemplateHead wants build() first, then a pooled vector.")
+            raise ConfigError(
+                "TemplateHead was called before build(), or without a pooled vector: set "
+                "model.init_args.pooling, such as MeanPooling."
+            )
         logits_BL: Tensor = self.layers(vector_BD)
         return logits_BL.to(torch.float32)

@@ -3,7 +3,13 @@
 import numpy as np
 import pyarrow as pa
 
-from tocsin.plugins import LabelError, LabelScheme, did_you_mean
+from tocsin.plugins import (
+    DataError,
+    LabelError,
+    LabelScheme,
+    did_you_mean,
+    source_column,
+)
 
 __all__ = ["TemplateLabelScheme"]
 
@@ -53,12 +59,13 @@ class TemplateLabelScheme(LabelScheme):
         Raises:
             LabelError: The column is missing, or lists something that is no label.
         """
-        if self._column not in table.column_names:
-            hint = did_you_mean(self._column, table.column_names)
-            raise LabelError(f"There is no column {self._column!r}.{hint}")
+        try:
+            values = source_column(table, self._column).to_pylist()
+        except DataError as error:
+            raise LabelError(str(error)) from None
         targets_NL = np.full((table.num_rows, len(self._names)), np.nan, np.float32)
         position = {name: number for number, name in enumerate(self._names)}
-        for row, value in enumerate(table[self._column].to_pylist()):
+        for row, value in enumerate(values):
             if value is None or not str(value).strip():
                 continue
             targets_NL[row] = 0.0

@@ -24,9 +24,9 @@ class TemplatePairReader(PairReader):
         source: Name of the corpus.
     """
 
-    def __init__(self, files: list[str], lang: str, source: str = "template") -> None:
+    def __init__(self, files: list[str], lang: str, source: str = "pairs") -> None:
         if not files:
-            raise ConfigError("TemplatePairReader: files is empty; name at least one.")
+            raise ConfigError("files is empty; name at least one.")
         self.files = [Path(name).expanduser() for name in files]
         self.lang = lang
         self.source = source

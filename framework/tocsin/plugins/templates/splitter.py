@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from tocsin.plugins import ConfigError, DataError, Split, Splitter
+from tocsin.plugins import ConfigError, Split, Splitter, crossing_texts, source_column
 
 __all__ = ["TemplateSplitter"]
 
@@ -44,20 +44,10 @@ class TemplateSplitter(Splitter):
         Raises:
             DataError: The table lacks the column.
         """
-        if self.column not in table.column_names:
-            known = ", ".join(table.column_names)
-            raise DataError(f"There is no column {self.column!r}; known: {known}.")
         split_of = dict.fromkeys(self.validation, "validation")
         split_of |= dict.fromkeys(self.test, "test")
-        values = table[self.column].to_pylist()
+        values = source_column(table, self.column).to_pylist()
         # "U10" holds the longest name, "validation".
         found = [split_of.get(str(value), "train") for value in values]
         names = np.array(found, "U10")
-        return Split(names, self._crossing(table, names))
-
-    def _crossing(self, table: pa.Table, names: np.ndarray) -> list[str]:
-        splits_of: dict[str, set[str]] = {}
-        for text, name in zip(table["text"].to_pylist(), names.tolist(), strict=True):
-            splits_of.setdefault(text, set()).add(name)
-        count = sum(len(splits) > 1 for splits in splits_of.values())
-        return [f"{count:,} texts stand in more than one split"] if count else []
+        return Split(names, crossing_texts(table, names))

@@ -16,32 +16,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tocsin.plugins.testing.cleaners import check_cleaner as check_cleaner
+    from tocsin.plugins.testing.encoders import check_encoder as check_encoder
     from tocsin.plugins.testing.exporters import check_exporter as check_exporter
     from tocsin.plugins.testing.findings import NonConforming as NonConforming
-    from tocsin.plugins.testing.messages import check_cleaner as check_cleaner
-    from tocsin.plugins.testing.messages import check_label_scheme as check_label_scheme
-    from tocsin.plugins.testing.messages import check_splitter as check_splitter
-    from tocsin.plugins.testing.models import check_encoder as check_encoder
-    from tocsin.plugins.testing.models import check_head as check_head
-    from tocsin.plugins.testing.models import check_pooling as check_pooling
-    from tocsin.plugins.testing.readers import check_pair_reader as check_pair_reader
+    from tocsin.plugins.testing.heads import check_head as check_head
+    from tocsin.plugins.testing.label_schemes import check_label_scheme as check_label_scheme
+    from tocsin.plugins.testing.losses import check_loss as check_loss
+    from tocsin.plugins.testing.optimizers import check_optimizer as check_optimizer
+    from tocsin.plugins.testing.optimizers import check_schedule as check_schedule
+    from tocsin.plugins.testing.poolings import check_pooling as check_pooling
+    from tocsin.plugins.testing.pair_readers import check_pair_reader as check_pair_reader
     from tocsin.plugins.testing.readers import check_reader as check_reader
     from tocsin.plugins.testing.scores import check_calibrator as check_calibrator
     from tocsin.plugins.testing.scores import check_decision_rule as check_decision_rule
     from tocsin.plugins.testing.scores import check_ensembler as check_ensembler
-    from tocsin.plugins.testing.training import check_loss as check_loss
-    from tocsin.plugins.testing.training import check_optimizer as check_optimizer
-    from tocsin.plugins.testing.training import check_schedule as check_schedule
-    from tocsin.plugins.testing.training import check_vector_loss as check_vector_loss
+    from tocsin.plugins.testing.splitters import check_splitter as check_splitter
+    from tocsin.plugins.testing.vector_losses import check_vector_loss as check_vector_loss
 
 _HOMES = {
     "exporters": ["check_exporter"],
     "findings": ["NonConforming"],
-    "messages": ["check_cleaner", "check_label_scheme", "check_splitter"],
-    "models": ["check_encoder", "check_head", "check_pooling"],
-    "readers": ["check_pair_reader", "check_reader"],
+    "cleaners": ["check_cleaner"],
+    "label_schemes": ["check_label_scheme"],
+    "splitters": ["check_splitter"],
+    "encoders": ["check_encoder"],
+    "heads": ["check_head"],
+    "losses": ["check_loss"],
+    "optimizers": ["check_optimizer", "check_schedule"],
+    "poolings": ["check_pooling"],
+    "pair_readers": ["check_pair_reader"],
+    "readers": ["check_reader"],
     "scores": ["check_calibrator", "check_decision_rule", "check_ensembler"],
-    "training": ["check_loss", "check_optimizer", "check_schedule", "check_vector_loss"],
+    "vector_losses": ["check_vector_loss"],
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -156,8 +156,8 @@ def _check_default(findings: Findings, option: Option) -> None:
         json.dumps(default)
     except (TypeError, ValueError):
         findings.add(
-            f"The default of {name} is {default!r:.60}, which a YAML cannot hold: use numbers, text, true, false, null, "
-            "lists or mappings of them."
+            f"The default of {name} is {default!r:.60}, which a YAML cannot hold: use numbers, text, true, false, "
+            "null, lists or mappings of them."
         )
         return
     parts = union_parts(annotation)
@@ -166,6 +166,11 @@ def _check_default(findings: Findings, option: Option) -> None:
             f"The default of {name} is None, but its type is {type_words(annotation)}: the saved config, which writes "
             f"null there, could not be read again. Annotate it {name}: … | None."
         )
-    literal = [value for part in parts if typing.get_origin(part) is typing.Literal for value in typing.get_args(part)]
+    literal = [
+        value
+        for part in parts
+        if typing.get_origin(part) is typing.Literal
+        for value in typing.get_args(part)
+    ]
     if len(parts) == 1 and literal and default not in literal:
         findings.add(f"The default of {name} is {default!r}, but its type is {type_words(annotation)}.")

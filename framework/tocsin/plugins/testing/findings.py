@@ -30,6 +30,12 @@ class Findings:
         """Note one fault: what was done, what came out, what is wanted, and the likely fix."""
         self.faults.append(fault)
 
+    def add_error(self, what: str, error: Exception, fix: str = "") -> None:
+        """Note an exception by its first line: "`what` raised …", then the likely fix."""
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+        self.add(f"{what} raised {said}." + (f" {fix}" if fix else ""))
+
     def expect(self, holds: bool, fault: str) -> bool:
         """Note a fault unless something holds, and return whether it does."""
         if not holds:
@@ -42,9 +48,7 @@ class Findings:
         try:
             yield
         except Exception as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            said = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-            self.add(f"{what} raised {said}." + (f" {fix}" if fix else ""))
+            self.add_error(what, error, fix)
 
     def attempt(self, what: str, action: Callable[[], Any], fix: str = "") -> Any:
         """Return what an action returns, or None and a fault where it raises."""

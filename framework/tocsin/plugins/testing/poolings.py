@@ -127,8 +127,8 @@ class _PoolingCheck:
         wanted = torch.empty(hidden_BTD.shape[0], hidden_BTD.shape[2], dtype=hidden_BTD.dtype)
         return self.findings.expect(
             isinstance(vector_BD, Tensor) and shape_of(vector_BD) == shape_of(wanted),
-            f"States {shape_of(hidden_BTD)} gave {shape_of(vector_BD)}; wanted one vector a message, {shape_of(wanted)}. "
-            "Compute in float32 where that helps, and end with .to(hidden_BTD.dtype).",
+            f"States {shape_of(hidden_BTD)} gave {shape_of(vector_BD)}; wanted one vector a message, "
+            f"{shape_of(wanted)}. Compute in float32 where that helps, and end with .to(hidden_BTD.dtype).",
         ) and self.findings.expect(
             finite(vector_BD), f"States {shape_of(hidden_BTD)} gave numbers that are infinite or NaN."
         )
@@ -183,7 +183,9 @@ class _PoolingCheck:
         others = [row for row in range(len(mask_BT)) if row != 1]
         hidden_BTD = self.hidden_BTD.clone().requires_grad_()
         vector_BD = self.pooling(hidden_BTD, mask_BT)
-        (gradient_BTD,) = torch.autograd.grad(vector_BD[others].sum(), hidden_BTD, allow_unused=True)
+        gradient_BTD: Tensor | None = None
+        if vector_BD.requires_grad:
+            (gradient_BTD,) = torch.autograd.grad(vector_BD[others].sum(), hidden_BTD, allow_unused=True)
         self.findings.expect(
             finite(vector_BD[others], gradient_BTD),
             "A message whose mask is all 0 (an empty text, or a row that fills a pass up) made numbers of the other "
@@ -217,7 +219,9 @@ class _PoolingCheck:
             f"{', '.join(MODES)}; None where it has no such mode.",
         ):
             return
-        moved = distance(self.pooling(self.hidden_BTD, self.mask_BT), MODES[mode](self.hidden_BTD, self.mask_BT))
+        moved = distance(
+            self.pooling(self.hidden_BTD, self.mask_BT), MODES[mode](self.hidden_BTD, self.mask_BT)
+        )
         self.findings.expect(
             moved <= tolerance(self.hidden_BTD),
             f"sentence_transformers_mode is {mode!r}, but the vectors differ from that pooling by {moved:.2g}: "
@@ -229,6 +233,6 @@ class _PoolingCheck:
         moved = distance(again(self.hidden_BTD, self.mask_BT), self.pooling(self.hidden_BTD, self.mask_BT))
         self.findings.expect(
             moved <= tolerance(self.hidden_BTD),
-            f"Built again from its arguments, as a bundle does, it gave vectors that differ by {moved:.2g}: something in "
-            "it follows from no argument. Draw no random numbers in the constructor.",
+            f"Built again from its arguments, as a bundle does, it gave vectors that differ by {moved:.2g}: "
+            "something in it follows from no argument. Draw no random numbers in the constructor.",
         )

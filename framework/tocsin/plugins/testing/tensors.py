@@ -15,12 +15,15 @@ from torch import Tensor, nn
 
 __all__ = [
     "LENGTHS",
+    "counted",
     "distance",
     "finite",
     "longer",
+    "number",
     "own_random",
     "seed_everything",
     "shape_of",
+    "shown",
     "stir",
     "token_states",
     "tolerance",
@@ -56,10 +59,15 @@ def own_random(seed: int = 0) -> Iterator[None]:
 def token_states(
     width: int, lengths: Sequence[int] = LENGTHS, dtype: torch.dtype = torch.float32
 ) -> tuple[Tensor, Tensor]:
-    """Random states `(B, T, D)`, and their mask `(B, T)` int64 with padding on the right, as a pass has it."""
+    """Random states `(B, T, D)`, and their mask `(B, T)` int64 with padding on the right, as a pass has it.
+
+    As in a real encoder, some components are of one sign throughout: a maximum over padding set to 0 would else often
+    be right by chance.
+    """
     longest = max(1, *lengths)
     mask_BT = (torch.arange(longest)[None, :] < torch.tensor(lengths)[:, None]).long()
-    return torch.randn(len(lengths), longest, width, dtype=dtype), mask_BT
+    states_BTD = torch.randn(len(lengths), longest, width) + 2.0 * torch.randn(width)
+    return states_BTD.to(dtype), mask_BT
 
 
 def under_padding(hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
@@ -104,8 +112,23 @@ def tolerance(values: Tensor, share: float = 1e-4) -> float:
     return share * max(1.0, largest)
 
 
+def number(value: Tensor | float) -> float:
+    """A scalar tensor's number, whether or not it carries a gradient."""
+    return float(value.detach()) if isinstance(value, Tensor) else float(value)
+
+
+def shown(value: object) -> str:
+    """A scalar tensor's number for a message; of anything else, its beginning."""
+    return f"{number(value):.6g}" if isinstance(value, Tensor) and value.numel() == 1 else repr(value)[:60]
+
+
 def shape_of(value: object) -> str:
     """A tensor's shape and type for a message; for anything else, what it is."""
     if isinstance(value, Tensor):
         return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
     return f"an object of type {type(value).__name__}"
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 label`, `3 labels`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -1,0 +1,18 @@
+"""TemplateVectorLoss: the contract of vector losses, and what it computes."""
+
+import torch
+
+from tocsin.plugins.testing import check_vector_loss
+from tocsin_template.vector_loss import TemplateVectorLoss
+
+
+def test_it_conforms() -> None:
+    check_vector_loss(TemplateVectorLoss)
+
+
+def test_it_sums_squared_differences() -> None:
+    student_BD = torch.tensor([[1.0, 2.0], [0.0, 0.0]])
+    teacher_BD = torch.tensor([[0.0, 0.0], [3.0, 0.0]])
+    total, weight = TemplateVectorLoss()(student_BD, teacher_BD)
+    assert total.item() == 1.0 + 4.0 + 9.0
+    assert weight.item() == 2.0
