@@ -114,6 +114,15 @@ def test_no_checkpoint_is_a_mistake_with_a_hint(work: Path, capsys: pytest.Captu
     assert "there is no file 'nothing.ckpt'" in capsys.readouterr().err
 
 
+def test_a_mistake_in_a_config_given_by_a_relative_path_is_named(
+    work: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    write_config(tmp_path, CONFIG.replace("LinearHead", "LinerHead"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "--config", "experiments/tiny/config.yaml"]) == 2
+    assert "No head is called 'LinerHead'. Did you mean 'LinearHead'?" in capsys.readouterr().err
+
+
 def test_a_config_mistake_exits_2_without_a_run_folder(work: Path, tmp_path: Path, capsys) -> None:
     path = write_config(tmp_path, CONFIG.replace("LinearHead", "LinerHead"))
     assert main(["fit", "--config", str(path), "--runs", str(tmp_path / "runs")]) == 2

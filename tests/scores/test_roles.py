@@ -76,6 +76,16 @@ def test_state_is_plain_data_that_restores_the_component() -> None:
     np.testing.assert_array_equal(restored.apply(table).logits_NL, fitted.apply(table).logits_NL)
 
 
+def test_arguments_are_remembered_for_a_bundle() -> None:
+    class _At(Cut):
+        def __init__(self, threshold: float = 0.5) -> None:
+            self.threshold = threshold
+
+    assert _At(0.25).arguments == {"threshold": 0.25}
+    assert _At().arguments == {"threshold": 0.5}
+    assert Cut().arguments == {}
+
+
 def test_a_rule_decides_and_metrics_follow_it() -> None:
     table = make_table()
     decided = Cut().fit(table).apply(table)

@@ -37,6 +37,22 @@ def test_order_of_the_steps() -> None:
     assert TweetCleaner().clean("a&#10;b") == "a\nb"
 
 
+@pytest.mark.parametrize(
+    ("entity", "cleaned"),
+    [
+        ("&#" + "1" * 5000 + ";", "\ufffd"),  # Python reads no number of more than 4,300 digits
+        ("&#" + "0" * 5000 + "65;", "A"),
+        ("&#0000128557;", "😭"),
+        ("&#128557 ", "😭"),
+        ("&#11141110;", "\ufffd"),
+    ],
+)
+def test_long_numeric_entities(entity: str, cleaned: str) -> None:
+    assert TweetCleaner().clean(f"{entity}now") == (
+        f"{cleaned} now" if entity[-1] == " " else f"{cleaned}now"
+    )
+
+
 def test_twice_is_not_once() -> None:
     assert TweetCleaner().clean("&amp;amp;") == "&amp;"
 

@@ -65,7 +65,7 @@ def words_of(value: Any) -> str:
         return str(value).lower()
     if len(repr(value)) <= 60:
         return repr(value)
-    kinds = {dict: "a mapping", list: "a list", str: "a text"}
+    kinds: dict[type, str] = {dict: "a mapping", list: "a list", str: "a text"}
     return f"{kinds.get(type(value), f'a {type(value).__name__}')} of {len(value)}"
 
 

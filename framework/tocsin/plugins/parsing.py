@@ -25,7 +25,7 @@ def prepare(registry: Registry) -> None:
     set_dumper(PARSER_MODE, strict_dump)
     # Whatever its mode, jsonargparse reads a text given for a number or a boolean by its own loader, in which `no` is
     # false and 12:30 is 750.
-    _loaders_dumpers.yaml_default_loader = ValueLoader
+    _loaders_dumpers.yaml_default_loader = ValueLoader  # type: ignore[assignment]
     set_parsing_settings(
         import_path_denylist=["*"],
         import_path_allowlist=allowed_paths(registry.classes()),

@@ -191,13 +191,13 @@ def test_errors_that_name_no_file(on_csv: OnFile) -> None:
 def test_an_unknown_column(on_csv: OnFile) -> None:
     wrong = _raising(lambda error: KeyError("spli") if "no column" in str(error) else error)
     fault = only_fault(on_csv, wrong)
-    assert "batches(m.csv, ['wate']), a column that the file does not hold, raised KeyError" in fault
+    assert "batches(m.csv, ['spli']), a column that the file does not hold, raised KeyError" in fault
     unhelpful = _raising(
-        lambda error: DataError("no column 'wate'", file="m.csv") if "no column" in str(error) else error
+        lambda error: DataError("no column 'spli'", file="m.csv") if "no column" in str(error) else error
     )
     fault = only_fault(on_csv, unhelpful)
-    assert "It does not name 'water'" in fault
-    assert "Did you mean 'water'?" in fault
+    assert "It does not name 'split'" in fault
+    assert "Did you mean 'split'?" in fault
 
 
 def test_an_unknown_column_becomes_nulls(on_json: OnFile) -> None:
@@ -253,7 +253,7 @@ def test_a_torn_parquet_file_is_cut_short(tmp_path: Path) -> None:
             try:
                 yield from super().batches(path, columns, on_bad_row)
             except DataError as error:
-                if "torn" not in str(error):
+                if "not a Parquet file" not in str(error):
                     raise
 
     path = message_file(tmp_path / "m.parquet")

@@ -1,6 +1,7 @@
 """A bundle as one file."""
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,11 @@ class TemplateExporter(Exporter):
             for path in files:
                 name = path.relative_to(bundle.folder).as_posix()
                 # The date of the file would make two archives of one bundle differ.
-                with archive.open(zipfile.ZipInfo(name, _FIRST_DAY), "w") as member:
-                    member.write(path.read_bytes())
+                info = zipfile.ZipInfo(name, _FIRST_DAY)
+                with (
+                    path.open("rb") as source,
+                    archive.open(info, "w", force_zip64=True) as member,
+                ):
+                    shutil.copyfileobj(source, member)
         labels = json.dumps(list(bundle.labels), ensure_ascii=False, indent=2)
         (folder / "labels.json").write_text(labels + "\n", encoding="utf-8")

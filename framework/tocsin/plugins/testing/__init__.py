@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from tocsin.plugins.testing.losses import check_loss as check_loss
     from tocsin.plugins.testing.optimizers import check_optimizer as check_optimizer
     from tocsin.plugins.testing.optimizers import check_schedule as check_schedule
-    from tocsin.plugins.testing.poolings import check_pooling as check_pooling
     from tocsin.plugins.testing.pair_readers import check_pair_reader as check_pair_reader
+    from tocsin.plugins.testing.poolings import check_pooling as check_pooling
     from tocsin.plugins.testing.readers import check_reader as check_reader
     from tocsin.plugins.testing.scores import check_calibrator as check_calibrator
     from tocsin.plugins.testing.scores import check_decision_rule as check_decision_rule

@@ -57,6 +57,7 @@ _REPEATED = (
 )
 _END = "!\n \x00?"
 _LONGEST = 100_000
+_SHORT = 40  # characters: up to here one more can double the time
 _GROWTH = 1.25
 _EIGHTH = 8
 _TOO_STEEP = 24.0  # an eighth of the text in more than 1 / 24 of the time; linear is 8, quadratic 64
@@ -180,7 +181,7 @@ def _slow_text(clean: Callable[[str], str]) -> str | None:
                     )
                 if whole > _ENOUGH:
                     longest = length / 4  # slow, but even: the other texts need not take as long
-            length *= _GROWTH
+            length = length + 1 if length < _SHORT else length * _GROWTH
     return None
 
 

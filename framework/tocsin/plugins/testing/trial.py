@@ -51,7 +51,8 @@ class Trial:
         if fitted is None or result is None:
             return
         plain = self.plain_state(fitted, what)
-        self.check_repeats(fitted, given, result, plain)
+        if not self.check_repeats(fitted, given, result, plain):
+            return  # nothing that follows could be compared
         self.check_targets_unseen(fitted, given, result)
         self.check_order_of_rows(fitted, given, result)
         if plain is not None:
@@ -184,23 +185,23 @@ class Trial:
 
     def check_repeats(
         self, fitted: Any, given: list[ScoresTable], result: ScoresTable, plain: str | None
-    ) -> None:
-        """Apply twice, and fit a second object on the same tables."""
+    ) -> bool:
+        """Apply twice, and fit a second object on the same tables; return whether applying gives the same twice."""
         what = self.words("the same messages")
         again = self.applied(fitted, given, what)
         if again is None:
-            return
+            return False
         if not equal(self.values(again), self.values(result)):
             self.findings.add(
                 f"apply({what}) gave other {self.noun} the second time. Applying draws no random number, and learns "
                 "nothing."
             )
-            return
+            return False
         if plain is not None and self.plain_state(fitted, what) != plain:
             self.findings.add(
                 "state() was another one after apply(). Applying learns nothing: only `learn` does."
             )
-            return
+            return False
         other = self.fitted(given, what)
         second = None if other is None else self.applied(other, given, what)
         if second is not None and not equal(self.values(second), self.values(result)):
@@ -208,6 +209,7 @@ class Trial:
                 f"Two objects with the same arguments, fitted on the same messages, gave different {self.noun}. Give a "
                 "random generator a seed of its own: numpy.random.default_rng(seed)."
             )
+        return True
 
     def check_targets_unseen(self, fitted: Any, given: list[ScoresTable], result: ScoresTable) -> None:
         """Take the targets away, then turn them round."""
