@@ -226,7 +226,6 @@ def test_the_texts_are_installed_with_the_framework() -> None:
     assert fnmatch.filter(texts, pattern) == texts
 
 
-@pytest.mark.slow
 def test_a_plugin_of_every_role_loads_and_passes_its_own_tests(work: Path) -> None:
     plugins = plugin_of_each_role(work, "stranger")
     # One more whose code is spoilt: what is run below must be able to fail.

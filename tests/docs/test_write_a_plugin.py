@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.docs.environment import environ  # noqa: F401 (a fixture)
 from tests.docs.walkthrough import walk
 
 PAGE = Path(__file__).parents[2] / "docs" / "write-a-plugin.md"
 
 
-@pytest.mark.slow
 def test_the_page_does_what_it_says(environ: dict[str, str], tmp_path: Path) -> None:  # noqa: F811
     seen = [step.subject for step, _ in walk(PAGE.read_text(encoding="utf-8"), tmp_path, environ)]
     # The walk itself compares; these are the steps without which it would show too little.

@@ -60,6 +60,7 @@ def check_canaries(manifest: Manifest, predictor: Predictor, cleaner: Cleaner, w
     if not off <= TOLERANCE:
         raise BundleError(
             f"{where}: probabilities of the canary texts are off by {off:.3g} (at most {TOLERANCE} is "
-            "rounding). The weights were changed, "
-            "or do not belong to this tocsin.json; take the bundle afresh from its run."
+            "rounding). Either the weights were changed or do not belong to this tocsin.json: take the bundle "
+            "afresh from its run. Or a component computes something else than when the bundle was written: "
+            "install the version of its plugin that tocsin.json names, or fit again."
         )

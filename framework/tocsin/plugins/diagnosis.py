@@ -23,7 +23,7 @@ from tocsin.plugins.allowed import KINDS, known_as, offered
 from tocsin.plugins.docstrings import meaning
 from tocsin.plugins.given import read_arguments, words_of
 from tocsin.plugins.registry import Registry
-from tocsin.plugins.roles import ROLES
+from tocsin.plugins.roles import ROLES, in_words
 from tocsin.plugins.signatures import admits_null, parameters_of, type_words, union_parts
 from tocsin.plugins.strict_yaml import PARSER_MODE
 
@@ -87,7 +87,7 @@ class Diagnosis:
             if given.get(key) is None and key in meant:
                 continue
             if given.get(key) is None:
-                yield f"{key} is missing; a {_words(role)} is wanted. Known: {', '.join(self._known(role))}."
+                yield f"{key} is missing; {_a(role)} is wanted. Known: {', '.join(self._known(role))}."
             else:
                 yield from self._spec(key, given[key], role)
         if self.trainer is None:
@@ -115,17 +115,17 @@ class Diagnosis:
             others = [str(key) for key in given if key not in keys]
             if others and isinstance(name, str):
                 hint = did_you_mean(others[0], keys)
-                yield f"{path}.{others[0]}: the options of a {_words(role)} stand in its init_args.{hint}"
+                yield f"{path}.{others[0]}: the options of {_a(role)} stand in its init_args.{hint}"
                 if "init_args" not in given:
                     return
             elif name is None:
                 hint = next(filter(None, (did_you_mean(key, keys) for key in others)), "")
                 known = ", ".join(self._known(role))
-                yield f"{path}.class_path is missing; a {_words(role)} is wanted.{hint} Known: {known}."
+                yield f"{path}.class_path is missing; {_a(role)} is wanted.{hint} Known: {known}."
                 return
         if not isinstance(name, str):
             where = f"{path}.class_path" if isinstance(given, dict) else path
-            wanted = f"the name of a {_words(role)} is wanted, or class_path and init_args"
+            wanted = f"the name of {_a(role)} is wanted, or class_path and init_args"
             yield f"{where} is {words_of(name)}; {wanted}. Known: {', '.join(self._known(role))}."
             return
         component = self._resolve(name, role)
@@ -276,5 +276,5 @@ def _fits(given: Any, annotation: Any) -> bool:
     return True
 
 
-def _words(role: str) -> str:
-    return {"data": "data module"}.get(role, role.replace("_", " "))
+def _a(role: str) -> str:
+    return in_words(role, article=True)

@@ -12,7 +12,7 @@ import pluggy
 from tocsin.arguments import Origin
 from tocsin.errors import ConfigError, PluginError, did_you_mean
 from tocsin.plugins import hookspecs
-from tocsin.plugins.roles import ROLES, TASKS
+from tocsin.plugins.roles import ROLES, TASKS, in_words
 
 if TYPE_CHECKING:
     from tocsin.scores.sections import Section
@@ -124,9 +124,9 @@ class Registry:
         off and why.
         """
         known = sorted(self._components.get(role, {}))
-        words = role.replace("_", " ")
         hint = did_you_mean(name, known)
-        message = f"No {words} is called {name!r}.{hint} Known {words}s: {', '.join(known) or 'none'}."
+        listed = f"Known {in_words(role, plural=True)}: {', '.join(known) or 'none'}."
+        message = f"No {in_words(role)} is called {name!r}.{hint} {listed}"
         if self.off:
             message += "\nPlugins that are off:" + "".join(f"\n  {plugin}" for plugin in self.off)
         return message

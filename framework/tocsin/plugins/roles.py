@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["OBSERVERS", "ROLES", "TASKS", "Role"]
+__all__ = ["OBSERVERS", "ROLES", "TASKS", "Role", "in_words"]
 
 
 @dataclass(frozen=True)
@@ -39,3 +39,13 @@ TASKS = {"model": "models", "data": "data_modules"}
 
 OBSERVERS = ("tocsin_report_sections", "tocsin_run_started", "tocsin_run_ended")
 """The hooks that watch a moment."""
+
+
+def in_words(role: str, *, article: bool = False, plural: bool = False) -> str:
+    """Return a role as a sentence names it: "label scheme", "an encoder", "losses"."""
+    words = "data module" if role == "data" else role.replace("_", " ")
+    if plural:
+        words += "es" if words.endswith("s") else "s"
+    if article:
+        words = f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+    return words

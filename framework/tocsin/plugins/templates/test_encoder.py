@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tocsin.plugins.testing import check_encoder
-from tocsin.plugins.testing.tiny import tiny_encoder_folder
+from tocsin.plugins.testing import check_encoder, tiny_encoder_folder
 from tocsin_template.encoder import TemplateEncoder
 
 

@@ -4,8 +4,7 @@ import json
 import zipfile
 from pathlib import Path
 
-from tocsin.plugins.testing import check_exporter
-from tocsin.plugins.testing.tiny import tiny_bundle
+from tocsin.plugins.testing import check_exporter, tiny_bundle
 from tocsin_template.exporter import TemplateExporter
 
 

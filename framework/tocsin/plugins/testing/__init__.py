@@ -6,8 +6,8 @@
         check_head(StrangerHead)            # or check_head(StrangerHead, dropout=0.2)
 
 A check builds the component with the keyword arguments given, tries what its role's contract says, and raises
-`NonConforming` with every fault it found: what was done, what came out, what is wanted. Each name is imported on
-first use.
+`NonConforming` with every fault it found: what was done, what came out, what is wanted. `tiny_encoder_folder` and
+`tiny_bundle` make small inputs for tests of one's own. Each name is imported on first use.
 """
 
 from __future__ import annotations
@@ -32,22 +32,25 @@ if TYPE_CHECKING:
     from tocsin.plugins.testing.scores import check_decision_rule as check_decision_rule
     from tocsin.plugins.testing.scores import check_ensembler as check_ensembler
     from tocsin.plugins.testing.splitters import check_splitter as check_splitter
+    from tocsin.plugins.testing.tiny import tiny_bundle as tiny_bundle
+    from tocsin.plugins.testing.tiny import tiny_encoder_folder as tiny_encoder_folder
     from tocsin.plugins.testing.vector_losses import check_vector_loss as check_vector_loss
 
 _HOMES = {
+    "cleaners": ["check_cleaner"],
+    "encoders": ["check_encoder"],
     "exporters": ["check_exporter"],
     "findings": ["NonConforming"],
-    "cleaners": ["check_cleaner"],
-    "label_schemes": ["check_label_scheme"],
-    "splitters": ["check_splitter"],
-    "encoders": ["check_encoder"],
     "heads": ["check_head"],
+    "label_schemes": ["check_label_scheme"],
     "losses": ["check_loss"],
     "optimizers": ["check_optimizer", "check_schedule"],
-    "poolings": ["check_pooling"],
     "pair_readers": ["check_pair_reader"],
+    "poolings": ["check_pooling"],
     "readers": ["check_reader"],
     "scores": ["check_calibrator", "check_decision_rule", "check_ensembler"],
+    "splitters": ["check_splitter"],
+    "tiny": ["tiny_bundle", "tiny_encoder_folder"],
     "vector_losses": ["check_vector_loss"],
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
