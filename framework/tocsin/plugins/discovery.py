@@ -111,18 +111,27 @@ def _entries() -> list[Declared]:
     seen: set[str] = set()
     found: list[Declared] = []
     for distribution in distributions():
-        name = distribution.metadata["Name"]
-        key = re.sub(r"[-_.]+", "-", name or "").lower()
-        if not name or key in seen:
+        key = _normalized_name(distribution)
+        if not key or key in seen:
             continue
         seen.add(key)
-        found.extend(_declared_by(distribution, name))
+        found.extend(_declared_by(distribution))
     return sorted(found, key=lambda entry: (entry.distribution.lower(), entry.name))
 
 
-def _declared_by(distribution: Distribution, name: str) -> Iterator[Declared]:
+def _normalized_name(distribution: Distribution) -> str:
+    """Return a distribution's name with hyphens alone and in lower case, "" where it has none."""
+    # Read off the folder's name, which costs a fiftieth of parsing the metadata of all that is installed.
+    name = getattr(distribution, "_normalized_name", None) or distribution.metadata["Name"] or ""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _declared_by(distribution: Distribution) -> Iterator[Declared]:
     # The text is searched first: parsing every distribution's entry points takes longer than everything else.
     if "tocsin.v" not in (distribution.read_text("entry_points.txt") or ""):
+        return
+    name = distribution.metadata["Name"]
+    if not name:
         return
     for entry in distribution.entry_points:
         if entry.group.startswith("tocsin.v"):
