@@ -51,11 +51,11 @@ def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> in
     registry = load_plugins() if registry is None else registry
     try:
         call = Config(verb, argv, registry)
-    except ConfigError as error:
+    except ConfigError as refusal:
         missing = _missing_plugins(argv, registry)
         if not missing:
             raise
-        raise ConfigError(f"{error}\n{missing}") from error
+        raise ConfigError(f"{refusal}\n{missing}") from refusal
     config_file = _config_file(call)
     call.config.name = call.config.name or _name(config_file)
     if verb != "fit" or call.config.ckpt_path is not None:
@@ -87,7 +87,8 @@ def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> in
 
 def _missing_plugins(argv: Sequence[str], registry: Registry) -> str:
     """Say which plugins of the run that a given config.yaml belongs to are not installed here; "" for none."""
-    known = {plugin.origin.distribution for plugin in [*registry.on, *registry.off]}
+    known = {plugin.origin.distribution for plugin in registry.on}
+    known |= {plugin.origin.distribution for plugin in registry.off}
     words = [word.removeprefix("--config=") for word in argv]
     for path in (Path(word).parent / "provenance.json" for word in words if word.endswith(".yaml")):
         try:
