@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import random
@@ -140,6 +141,17 @@ def test_metadata_that_is_no_text_is_passed_over(install: Install, tmp_path: Pat
     install("latin", entry_points={})
     next((tmp_path / "site").glob("latin*")).joinpath("entry_points.txt").write_bytes(b"[x]\n\xe9 = y\n")
     assert declared(GROUP) == []
+
+
+def test_a_plugin_that_is_switched_off_can_still_be_used_from_python(install: Install) -> None:
+    install(
+        "quiet", entry_points={GROUP: {"quiet": "hostile_quiet"}}, modules={"hostile_quiet": plugin("QuietC")}
+    )
+    cleaners()
+    assert "QuietC" not in cleaners(TOCSIN_PLUGINS="off").components("cleaner")
+    from hostile_quiet import QuietC
+
+    assert QuietC().clean("a") == "a"
 
 
 ODD = {
@@ -291,9 +303,14 @@ def test_a_constructors_error_is_one_sentence(install: Install, work: Path, caps
 def test_a_saved_config_names_the_plugin_that_is_off_or_gone(
     install: Install, work: Path, monkeypatch, capsys
 ) -> None:
+    from jsonargparse import _common
+
     modules = {"hostile_gone": plugin("GoneCleaner")}
     install("gone", version="0.7", entry_points={GROUP: {"gone": "hostile_gone"}}, modules=modules)
+    settings = copy.deepcopy(_common.parsing_settings)
     assert main([*FIT, "--data.init_args.cleaner", "GoneCleaner"]) == 0
+    # what one parser of a process may name, a later one may too: another process knows nothing of it
+    monkeypatch.setattr(_common, "parsing_settings", settings)
     test = ["test", "--config", "runs/tiny/latest-fit/config.yaml"]
     with monkeypatch.context() as patch:
         patch.setenv("TOCSIN_PLUGINS", "off")

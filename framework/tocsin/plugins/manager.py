@@ -295,7 +295,7 @@ def _settle(registry: Registry, roles: Sequence[str], found: Iterable[Declared])
     """Hide what would make a name mean two things: classes of refused plugins, and unoffered ones that bear a
     component's name.
     """
-    broken = {(plugin.name, plugin.origin) for plugin in registry.off}
+    broken = {(plugin.name, plugin.origin) for plugin in registry.off if plugin.broken}
     entries = [entry for entry in found if (entry.name, entry.origin) in broken]
     _hide(_belonging(_visible(roles), entries), registry)
     for role in roles:
