@@ -60,7 +60,8 @@ _LONGEST = 100_000
 _SHORT = 40  # characters: up to here one more can double the time
 _GROWTH = 1.25
 _EIGHTH = 8
-_TOO_STEEP = 24.0  # an eighth of the text in more than 1 / 24 of the time; linear is 8, quadratic 64
+_TRIALS = 3
+_TOO_STEEP = 32.0  # an eighth of the text in more than 1 / 32 of the time; linear is 8, quadratic 64
 _WORTH_JUDGING = 0.12  # seconds of the processor
 _ENOUGH = 0.25  # seconds: longer texts of a cleaner that is slow but even would only take time
 _COARSE = 0.005  # seconds: what a clock may be off
@@ -170,9 +171,9 @@ def _slow_text(clean: Callable[[str], str]) -> str | None:
             size = int(length)
             taken = _seconds(clean, _text(unit, size))
             if taken > _WORTH_JUDGING:
-                # Measured again, for the first time may have loaded something.
-                whole = min(taken, _seconds(clean, _text(unit, size)))
-                part = min(_seconds(clean, _text(unit, size // _EIGHTH)) for _ in range(3))
+                # Measured again and again: a busy machine makes single measurements longer, never shorter.
+                whole = min(_seconds(clean, _text(unit, size)) for _ in range(_TRIALS))
+                part = min(_seconds(clean, _text(unit, size // _EIGHTH)) for _ in range(_TRIALS))
                 if whole > _WORTH_JUDGING and whole / max(part, _COARSE) > _TOO_STEEP:
                     return (
                         f"cleaning {size:,} characters of {unit!r} over and over took {whole:.2g} s, and an eighth of "
