@@ -294,7 +294,14 @@ class TestRefusals:
         specification = json.loads(path.read_text())
         specification["normalizer"] = {"type": "Lowercase"}
         path.write_text(json.dumps(specification))
-        with pytest.raises(BundleError, match="tokenizer"):
+        with pytest.raises(BundleError, match="a tokenizer file was changed"):
+            load_bundle(folder, Registry())
+
+    def test_a_cleaner_that_cleans_otherwise_is_named(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(TweetCleaner, "clean", lambda self, text: text[::-1])
+        with pytest.raises(BundleError, match="Or the cleaner TweetCleaner cleans otherwise"):
             load_bundle(folder, Registry())
 
     def test_folder_in_the_way(self, folder: Path, tmp_path: Path) -> None:

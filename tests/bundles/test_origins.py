@@ -11,6 +11,7 @@ import pytest
 from tests.builders import tiny_classifier
 from tests.plugins.distributions import Install, installer
 from tocsin.arguments import Origin
+from tocsin.bundles.card import model_card
 from tocsin.bundles.load import ROLES, load_bundle
 from tocsin.bundles.save import save_bundle
 from tocsin.errors import BundleError
@@ -158,3 +159,18 @@ def test_a_bundle_of_before_origins_loads(bundle: Path) -> None:
         del written[part]["origin"]
     path.write_text(json.dumps(written))
     assert load_bundle(bundle, load_plugins({}, roles=ROLES)).manifest.head.origin is None
+
+
+@pytest.mark.parametrize("origin", [Origin("größe", "1"), Origin("half-installed", None)])  # type: ignore[arg-type]
+def test_an_origin_that_nobody_could_install_is_not_written(tmp_path: Path, origin: Origin) -> None:
+    model = tiny_classifier(tmp_path / "encoder", head="linear")
+    model.configure_model()
+    folder = tmp_path / "bundle"
+    card = model_card("model", model, None, {}, max_length=32, cleaner="NoCleaner", plugins=[origin])
+    assert f"come from `{origin.distribution}`:" in card
+    options: dict[str, Any] = {"cleaner": NoCleaner(), "max_length": 32, "card": card, "version": "0"}
+    save_bundle(folder, model, origin=lambda component: origin, **options)
+    assert json.loads((folder / "tocsin.json").read_text())["head"]["origin"] is None
+    assert (
+        load_bundle(folder, load_plugins({"TOCSIN_PLUGINS": "off"}, roles=ROLES)).manifest.head.origin is None
+    )

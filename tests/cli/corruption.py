@@ -118,7 +118,7 @@ def values(tree: dict[str, Any], path: Path) -> Iterator[Spoilt]:
         return Spoilt(fault, path, changed, named or (here,))
 
     annotation, key = annotation_of(tree, path), path[-1]
-    if annotation is typing.Any:  # nothing is known of such an option, so nothing is wrong
+    if {typing.Any, object} & set(parts_of(annotation)):  # any value may stand there, so none is wrong
         return
     free = annotation is None and key not in ("class_path", "init_args") and len(path) > 1
     if free:  # a mapping that is itself a value

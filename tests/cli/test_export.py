@@ -32,9 +32,26 @@ class LabelListExporter(Exporter):
         if self.fails:
             raise BundleError("no such format for this bundle")
 
+class BrokenExporter(Exporter):
+    '''Does what an exporter must not.
+
+    Args:
+        how: What it does.
+    '''
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def export(self, bundle, folder: Path) -> None:
+        if self.how == "raises":
+            raise ValueError("no such thing")
+        if self.how == "removes":
+            folder.rmdir()
+        if self.how == "hollow":
+            (folder / "empty.bin").touch()
+
 @hookimpl
 def tocsin_exporters():
-    return [LabelListExporter]
+    return [LabelListExporter, BrokenExporter]
 """
 
 
@@ -66,6 +83,32 @@ def test_a_failed_export_leaves_nothing(bundle: str, tmp_path: Path, capsys) -> 
     assert main(["export", *given, "--exporter.fails", "true"]) == 2
     assert "no such format for this bundle" in capsys.readouterr().err
     assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("raises", "raised ValueError: no such thing. Nothing was written."),
+        ("removes", "wrote nothing."),
+        ("hollow", "wrote nothing."),
+        ("nothing", "wrote nothing."),
+    ],
+)
+def test_a_broken_exporter_is_named(bundle: str, tmp_path: Path, capsys, how: str, told: str) -> None:
+    target = tmp_path / "out"
+    given = [
+        "--bundle",
+        bundle,
+        "--output",
+        str(target),
+        "--exporter",
+        "BrokenExporter",
+        "--exporter.how",
+        how,
+    ]
+    assert main(["export", *given]) == 2
+    assert f"The exporter BrokenExporter (lists 1.0) {told}" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == []
 
 
 def test_mistakes_are_named(bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

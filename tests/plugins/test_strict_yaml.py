@@ -39,6 +39,8 @@ from tocsin.plugins.strict_yaml import strict_dump, strict_load
         ("-.inf", -math.inf),
         ("[a, no]", ["a", "no"]),
         ("{a,b}", "{a,b}"),
+        ("---", "---"),
+        ("#flood", "#flood"),
         ("a:", "a:"),
         ("{a: 1}", {"a": 1}),
         ("a:\nb:\n", {"a": None, "b": None}),

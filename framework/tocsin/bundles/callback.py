@@ -8,9 +8,10 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
-from tocsin.arguments import CORE, Origin
+from tocsin.arguments import CORE, Origin, RemembersArguments, fault_of_arguments
 from tocsin.bundles.card import model_card
 from tocsin.bundles.save import save_bundle
+from tocsin.errors import ConfigError
 from tocsin.models.classifier import MultilabelClassifier
 from tocsin.scores.table import ScoresTable
 from tocsin.text.cleaners import Cleaner
@@ -39,6 +40,21 @@ class BundleWriter(Callback):
         self.name = name
         self.scores = scores
         self.origin = origin
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse, before anything is trained, a component that no bundle could build again.
+
+        Raises:
+            ConfigError: An argument of cleaner, pooling or head is no plain data.
+        """
+        data: Any = getattr(trainer, "datamodule", None)
+        cleaner = getattr(data, "cleaner", None)
+        if stage != "fit" or cleaner is None or not isinstance(pl_module, MultilabelClassifier):
+            return
+        for part in self._parts(cleaner, pl_module):
+            fault = fault_of_arguments(part)
+            if fault:
+                raise ConfigError(f"No bundle could be written after this fit: {fault}")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the bundle on rank 0; the module is left with the best checkpoint's weights."""
@@ -84,9 +100,13 @@ class BundleWriter(Callback):
         """Return the distributions, beside ours, that offer what the bundle will name."""
         if self.origin is None:
             return []
-        parts = [part for part in (cleaner, model.pooling, model.head) if part is not None]
-        origins = dict.fromkeys(self.origin(type(part)) for part in parts)
+        origins = dict.fromkeys(self.origin(type(part)) for part in self._parts(cleaner, model))
         return [origin for origin in origins if origin.distribution != CORE]
+
+    @staticmethod
+    def _parts(cleaner: Cleaner, model: MultilabelClassifier) -> list[RemembersArguments]:
+        """Return what the bundle will name."""
+        return [part for part in (cleaner, model.pooling, model.head) if part is not None]
 
     @staticmethod
     def _take_best(trainer: Trainer, module: MultilabelClassifier) -> None:

@@ -10,7 +10,14 @@ from tocsin.errors import BundleError
 from tocsin.scores.table import sigmoid
 from tocsin.text.cleaners import Cleaner
 
-__all__ = ["CANARY_TEXTS", "TOLERANCE", "check_canaries", "make_canaries"]
+__all__ = [
+    "CANARY_TEXTS",
+    "TOLERANCE",
+    "changed_tokens",
+    "check_canaries",
+    "largest_difference",
+    "make_canaries",
+]
 
 # Several scripts, a link, a mention, an emoji, and a text longer than most length limits.
 CANARY_TEXTS = (
@@ -40,23 +47,38 @@ def make_canaries(
     ]
 
 
+def changed_tokens(canaries: Sequence[Canary], predictor: Predictor, cleaner: Cleaner) -> Canary | None:
+    """The first canary whose tokens are no longer those that were noted; None where all are."""
+    all_ids = predictor.token_ids([cleaner.clean(canary.text) for canary in canaries])
+    for canary, ids in zip(canaries, all_ids, strict=True):
+        if predictor.tokens_digest(ids) != canary.tokens:
+            return canary
+    return None
+
+
+def largest_difference(canaries: Sequence[Canary], predictor: Predictor, cleaner: Cleaner) -> float:
+    """The largest difference of a probability from what was noted; NaN where one is no number."""
+    wanted = np.array([canary.probabilities for canary in canaries])
+    found = sigmoid(predictor.logits([cleaner.clean(canary.text) for canary in canaries]))
+    return float(np.abs(found - wanted).max(initial=0.0))
+
+
 def check_canaries(manifest: Manifest, predictor: Predictor, cleaner: Cleaner, where: str) -> None:
     """Compare the canaries with what the loaded bundle gives.
 
     Raises:
         BundleError: Token ids differ, or a probability differs by more than `TOLERANCE`.
     """
-    cleaned = [cleaner.clean(canary.text) for canary in manifest.canaries]
-    for canary, ids in zip(manifest.canaries, predictor.token_ids(cleaned), strict=True):
-        if predictor.tokens_digest(ids) != canary.tokens:
-            raise BundleError(
-                f"{where}: the tokenizer no longer gives the tokens that it gave when the bundle was "
-                f"written (canary {canary.text[:40]!r}). "
-                "A tokenizer file was changed, or this version of transformers reads it otherwise; "
-                "predictions would be wrong."
-            )
-    wanted = np.array([canary.probabilities for canary in manifest.canaries])
-    off = np.abs(sigmoid(predictor.logits(cleaned)) - wanted).max(initial=0.0)
+    changed = changed_tokens(manifest.canaries, predictor, cleaner)
+    if changed is not None:
+        raise BundleError(
+            f"{where}: the tokenizer no longer gives the tokens that it gave when the bundle was written (canary "
+            f"{changed.text[:40]!r}); predictions would be wrong. Either a tokenizer file was changed, or this version "
+            f"of transformers reads it otherwise: take the bundle afresh from its run. Or the cleaner "
+            f"{manifest.cleaner.name} cleans otherwise than when the bundle was written: install the version of its "
+            "plugin that tocsin.json names, or fit again."
+        )
+    off = largest_difference(manifest.canaries, predictor, cleaner)
     if not off <= TOLERANCE:
         raise BundleError(
             f"{where}: probabilities of the canary texts are off by {off:.3g} (at most {TOLERANCE} is "

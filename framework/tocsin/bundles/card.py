@@ -159,7 +159,10 @@ def _loading(model: MultilabelClassifier, plugins: Sequence[Origin]) -> str:
     ]
     lines = ["```python", *code, "```"]
     if plugins:
-        needed = ", ".join(f"`{plugin.distribution}=={plugin.version}`" for plugin in plugins)
+        needed = ", ".join(
+            f"`{plugin.distribution}=={plugin.version}`" if plugin.installable else f"`{plugin.distribution}`"
+            for plugin in plugins
+        )
         lines = [f"Its components come from {needed}: install that beside Tocsin first.", "", *lines]
     if native:
         lines += [

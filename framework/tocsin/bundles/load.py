@@ -24,7 +24,7 @@ from tocsin.models.encoders import TransformerEncoder
 from tocsin.models.native_head import NativeHead
 from tocsin.scores.table import sigmoid
 
-__all__ = ["ROLES", "Bundle", "Finder", "Predictions", "load_bundle"]
+__all__ = ["ROLES", "Bundle", "Finder", "Predictions", "load_bundle", "open_bundle"]
 
 ROLES = ("cleaner", "pooling", "head")
 """The roles of the components that a bundle names."""
@@ -111,7 +111,13 @@ def load_bundle(folder: str | Path, registry: Finder, device: str = "cpu") -> Bu
     Raises:
         BundleError: Incomplete, altered, made for code of its own, or for a component that nobody here offers.
     """
-    folder = Path(folder)
+    bundle = open_bundle(Path(folder), registry, device)
+    check_canaries(bundle.manifest, bundle.predictor, bundle.cleaner, str(folder))
+    return bundle
+
+
+def open_bundle(folder: Path, registry: Finder, device: str = "cpu") -> Bundle:
+    """Load a bundle without a look at its canaries; arguments and errors as those of `load_bundle`."""
     manifest = read_manifest(folder)
     inner = folder / manifest.encoder
     for name in ("config.json", "tokenizer_config.json"):
@@ -142,7 +148,6 @@ def load_bundle(folder: str | Path, registry: Finder, device: str = "cpu") -> Bu
             f"{_another_version(manifest.head.origin, registry.origin(type(head)))}"
         ) from error
     predictor = Predictor(encoder, head, pooling, len(manifest.labels), manifest.max_length, device)
-    check_canaries(manifest, predictor, cleaner, str(folder))
     return Bundle(folder, manifest, cleaner, predictor)
 
 
@@ -190,7 +195,7 @@ def _component(registry: Finder, role: str, named: ComponentName) -> Any:
         raise BundleError(_missing(role, named, str(error))) from error
     try:
         made = component(**named.arguments)
-    except (TypeError, ConfigError) as error:
+    except Exception as error:  # a plugin's constructor may raise anything
         raise BundleError(
             f"The bundle's {role} {named.name} was built with other arguments than this version takes: {error}"
             f"{_another_version(named.origin, registry.origin(component))}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,6 @@ __all__ = ["FORMAT", "Canary", "ComponentName", "Manifest", "read_manifest", "wr
 
 FORMAT = 1
 _NAME = "tocsin.json"
-# What a package index allows: these words are printed behind `pip install`.
-_DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
-_VERSION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.!+_-]*[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -125,9 +121,8 @@ def _origin(plain: Any) -> Origin | None:
     if plain is None:
         return None
     origin = Origin(plain["distribution"], plain["version"])
-    for text, pattern in ((origin.distribution, _DISTRIBUTION), (origin.version, _VERSION)):
-        if not isinstance(text, str) or not pattern.fullmatch(text):
-            raise ValueError(f"{text!r} is no distribution's name or version")
+    if not origin.installable:
+        raise ValueError(f"{origin} is no distribution's name and version")
     return origin
 
 

@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tocsin.arguments import Origin
+from tocsin.arguments import Origin, RemembersArguments, fault_of_arguments
 from tocsin.bundles.canaries import make_canaries
 from tocsin.bundles.manifest import ComponentName, Manifest, write_manifest
 from tocsin.bundles.predictor import Predictor
+from tocsin.bundles.verify import verify_written
 from tocsin.errors import BundleError
 from tocsin.models.classifier import MultilabelClassifier
 from tocsin.models.native_head import NativeHead
@@ -49,6 +50,9 @@ def save_bundle(
     With `NativeHead` the folder is what `transformers.pipeline("text-classification")` loads. With any other head the
     encoder lies in `encoder/`, so that nobody loads it as a classifier with random weights.
 
+    What was written is loaded again and its canaries are checked before the folder appears. Beside the model, memory
+    holds one more copy of the network at a time: the float32 one that the canaries are made with, then the loaded one.
+
     Args:
         folder: Must not exist, or be empty.
         model: Built; its weights are taken as they are, rows in use written back into the full embedding table.
@@ -60,7 +64,8 @@ def save_bundle(
             install: a registry's `origin`. None notes nothing.
 
     Raises:
-        BundleError: Something stands there already, or the head or cleaner cannot be named as plain data.
+        BundleError: Something stands there already; cleaner, pooling or head cannot be named as plain data; or the
+            bundle, loaded again, does not give what the model gives.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -87,6 +92,8 @@ def save_bundle(
             len(model.label_names),
             max_length,
         )
+        canaries = make_canaries(predictor, cleaner)
+        del predictor  # its copy of the network, before verify_written loads another
         (part / "README.md").write_text(card, encoding="utf-8")
         write_manifest(
             part,
@@ -99,25 +106,23 @@ def save_bundle(
                 head=_named(model.head, origin),
                 pooling=None if model.pooling is None else _named(model.pooling, origin),
                 threshold=0.5,
-                canaries=make_canaries(predictor, cleaner),
+                canaries=canaries,
                 written_by=version,
                 labels_digest=model.labels.digest,
             ),
         )
+        verify_written(part, folder, model, cleaner, origin)
     return folder
 
 
-def _named(component: Any, origin: Callable[[type], Origin] | None) -> ComponentName:
-    try:
-        json.dumps(component.arguments)
-    except TypeError as error:
-        raise BundleError(
-            f"{type(component).__name__} was built with arguments that are no plain data ({error}); a "
-            "bundle could not build it again."
-        ) from error
-    return ComponentName(
-        type(component).__name__, component.arguments, None if origin is None else origin(type(component))
-    )
+def _named(component: RemembersArguments, origin: Callable[[type], Origin] | None) -> ComponentName:
+    fault = fault_of_arguments(component)
+    if fault:
+        raise BundleError(fault)
+    offered = None if origin is None else origin(type(component))
+    if offered is not None and not offered.installable:
+        offered = None  # nobody could be told to install it, and the reader takes it for damage
+    return ComponentName(type(component).__name__, component.arguments, offered)
 
 
 def _vector_pooling(model: MultilabelClassifier) -> Pooling:

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import textwrap
 from collections.abc import Sequence
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from tocsin.errors import ConfigError, did_you_mean
@@ -145,5 +146,8 @@ def _spec(key: str, name: str, options: dict[str, Option]) -> str:
 def _yaml(value: Any) -> str:
     import json
 
+    if isinstance(value, Enum):
+        return value.name
     # JSON is YAML; a bare word reads better without its quotes
-    return value if isinstance(value, str) and value.isidentifier() else json.dumps(value, ensure_ascii=False)
+    plain = isinstance(value, str) and value.isidentifier()
+    return str(value) if plain else json.dumps(value, ensure_ascii=False, default=str)

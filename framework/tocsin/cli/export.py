@@ -1,13 +1,20 @@
 """`tocsin export`: a bundle in another program's format, by an exporter that a plugin offers."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tocsin.errors import ConfigError
+from tocsin.errors import BundleError, ConfigError, TocsinError
 from tocsin.plugins import Exporter
 from tocsin.plugins.diagnosis import Diagnosis
 from tocsin.plugins.manager import load_plugins
 from tocsin.plugins.parsing import PARSER_MODE, PlainSpeaking, instantiate, prepare
+from tocsin.plugins.registry import described
+
+if TYPE_CHECKING:
+    from tocsin.bundles.load import Bundle
 
 __all__ = ["main"]
 
@@ -35,11 +42,29 @@ def main(argv: Sequence[str]) -> int:
     target = Path(parsed.output)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConfigError(f"--output: {target} exists and is not empty; a new folder is wanted.")
-    exporter: Exporter = instantiate(parser, parsed).exporter
+    exporter: Exporter = instantiate(parser, parsed, registry).exporter
     bundle = load_bundle(parsed.bundle, registry)
     if target.exists():
         target.rmdir()
     with whole_folder(target) as part:
-        exporter.export(bundle, part)
+        _export(exporter, bundle, part, f"{type(exporter).__name__} ({registry.origin(type(exporter))})")
     print(target)
     return 0
+
+
+def _export(exporter: Exporter, bundle: Bundle, folder: Path, who: str) -> None:
+    """Let an exporter, which may be a plugin's, write; `who` names it in messages."""
+    try:
+        exporter.export(bundle, folder)
+    except TocsinError:
+        raise
+    except Exception as error:
+        raise BundleError(
+            f"The exporter {who} raised {described(error)}. Nothing was written. Where a bundle cannot be put into its "
+            "format it should say so by a BundleError; ask its author."
+        ) from error
+    if not any(path.is_file() and path.stat().st_size for path in folder.rglob("*")):
+        raise BundleError(
+            f"The exporter {who} wrote nothing. Wanted at least one file with something in it, in the folder that "
+            "export() is handed; ask its author."
+        )

@@ -1,5 +1,6 @@
 """`tocsin fit`, `tocsin validate` and `tocsin test`: one YAML file, one run folder."""
 
+import json
 import re
 import shlex
 import signal
@@ -48,14 +49,20 @@ def test(argv: Sequence[str]) -> int:
 
 def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> int:
     registry = load_plugins() if registry is None else registry
-    call = Config(verb, argv, registry)
+    try:
+        call = Config(verb, argv, registry)
+    except ConfigError as refusal:
+        missing = _missing_plugins(argv, registry)
+        if not missing:
+            raise
+        raise ConfigError(f"{refusal}\n{missing}") from refusal
     config_file = _config_file(call)
     call.config.name = call.config.name or _name(config_file)
     if verb != "fit" or call.config.ckpt_path is not None:
         call.config.ckpt_path = _checkpoint(
             call.config.ckpt_path, config_file, call.config.runs, call.config.name
         )
-    built = instantiate(call.parser, call.config)
+    built = instantiate(call.parser, call.config, registry)
     run = _open(verb, call.config)
     bundle = _bundle_folder(run)
     error: BaseException | None = None
@@ -69,11 +76,29 @@ def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> in
         error = stop
         raise
     finally:
-        registry.notify("tocsin_run_ended", run=run, error=error)
-        run.close()
+        try:
+            registry.notify("tocsin_run_ended", run=run, error=error)
+        finally:
+            run.close()
     if is_first_rank():
         _report(verb, run, built.data, bundle, registry)
     return 0
+
+
+def _missing_plugins(argv: Sequence[str], registry: Registry) -> str:
+    """Say which plugins of the run that a given config.yaml belongs to are not installed here; "" for none."""
+    known = {plugin.origin.distribution for plugin in registry.on}
+    known |= {plugin.origin.distribution for plugin in registry.off}
+    words = [word.removeprefix("--config=") for word in argv]
+    for path in (Path(word).parent / "provenance.json" for word in words if word.endswith(".yaml")):
+        try:
+            used = json.loads(path.read_text(encoding="utf-8"))["plugins"]
+            missing = [f"{name} {version}" for name, version in used.items() if name not in known]
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+            continue  # no run's folder, or one of before plugins were noted
+        if missing:
+            return f"That run used plugins that are not installed here: {', '.join(missing)}."
+    return ""
 
 
 def _config_file(call: Config) -> Path | None:

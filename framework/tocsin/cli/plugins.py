@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tocsin.plugins.discovery import COMMANDS, DATASETS, GROUP, Declared, declared, other_versions, selection
@@ -79,7 +80,9 @@ def _declared() -> list[_Listed]:
         owners = dict.fromkeys(CORE_VERBS, "Tocsin itself") if group == COMMANDS else {}
         for entry in declared(group):
             one = _listed(entry, kind, "on")
-            if entry not in chosen:
+            if entry.fault:
+                one.state, one.cause = "broken", entry.fault
+            elif entry not in chosen:
                 one.state, one.cause = "off", "switched off by TOCSIN_PLUGINS"
             elif group != GROUP and entry.name in owners:
                 one.state, one.cause = "broken", f"{owners[entry.name]} has a {kind} of that name"
@@ -155,10 +158,14 @@ def _where(error: BaseException | None) -> str | None:
     if error is None or isinstance(error, PluginError):
         return None
     frames = traceback.extract_tb(error.__traceback__)
+    door = Path(__file__).parents[1] / "plugins"
     inside = [
-        frame for frame in frames if "importlib" not in frame.filename and "pluggy" not in frame.filename
+        frame
+        for frame in frames
+        if "importlib" not in frame.filename
+        and "pluggy" not in frame.filename
+        and not Path(frame.filename).is_relative_to(door)
     ]
-    inside = [frame for frame in inside if f"{os.sep}tocsin{os.sep}plugins{os.sep}" not in frame.filename]
     return f"{inside[-1].filename}, line {inside[-1].lineno}" if inside else None
 
 

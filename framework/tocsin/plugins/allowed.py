@@ -7,6 +7,7 @@ optimisation), so that no text of a config becomes a call.
 """
 
 import inspect
+import sys
 from collections.abc import Iterable
 from importlib import import_module
 
@@ -93,7 +94,8 @@ def known_as(found: type) -> list[str]:
         return []
     parts = found.__module__.split(".")
     above = [".".join(parts[:length]) for length in range(1, len(parts))]
-    offering = [package for package in above if getattr(import_module(package), name, None) is found]
+    # Only packages that are imported already: importing a class's module has imported those above it.
+    offering = [package for package in above if getattr(sys.modules.get(package), name, None) is found]
     return [f"{package}.{name}" for package in (*offering, found.__module__)]
 
 

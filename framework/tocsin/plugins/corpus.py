@@ -62,5 +62,5 @@ def read_corpus(
         # `max_messages` draws by the fit's seed: another one would draw other messages.
         seed = given.get("seed_everything", DEFAULT_SEED)
         arguments.seed = seed if isinstance(seed, int) and not isinstance(seed, bool) else None
-    corpus: Corpus = instantiate(parser, parsed).data.corpus()
+    corpus: Corpus = instantiate(parser, parsed, registry).data.corpus()
     return corpus

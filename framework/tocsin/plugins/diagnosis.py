@@ -228,7 +228,7 @@ class Diagnosis:
             hint = did_you_mean(name.rsplit(".", 1)[1], known)
             return (
                 f"{name!r} may not be named here: only what Tocsin and installed plugins offer may.{hint} "
-                f"Known: {', '.join(known)}."
+                f"Known: {', '.join(known)}.{self.registry.told_off()}"
             )
         if role in KINDS:
             return f"No {role} is called {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}."

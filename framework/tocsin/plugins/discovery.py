@@ -24,6 +24,7 @@ __all__ = [
 GROUP = "tocsin.v1"
 COMMANDS = "tocsin.v1.commands"
 DATASETS = "tocsin.v1.datasets"
+_VALUE = re.compile(r"\w+(\.\w+)*(\s*:\s*\w+(\.\w+)*)?(\s*\[[^\]]*\])?\s*")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Declared:
         version: The distribution's version.
         summary: The distribution's one-line summary, possibly empty.
         entry_point: The entry point itself; its `load()` imports the plugin.
+        fault: What is wrong with the metadata, so that nothing can be loaded; "" where nothing is.
     """
 
     name: str
@@ -45,6 +47,12 @@ class Declared:
     version: str
     summary: str
     entry_point: EntryPoint
+    fault: str = ""
+
+    @property
+    def module(self) -> str:
+        """The module that it points at."""
+        return self.value.partition(":")[0].strip()
 
     @property
     def origin(self) -> Origin:
@@ -79,7 +87,8 @@ class Selection:
     strict: bool = False
 
     def __contains__(self, entry: Declared) -> bool:
-        return self.names is None or bool({entry.name, entry.distribution} & self.names)
+        own = {_normalized(entry.name), _normalized(entry.distribution)}
+        return self.names is None or bool(own & set(map(_normalized, self.names)))
 
 
 def selection(environ: Mapping[str, str]) -> Selection:
@@ -99,7 +108,8 @@ def selection(environ: Mapping[str, str]) -> Selection:
     names = frozenset(name for name in (part.strip() for part in value.split(",")) if name)
     known = [entry for entry in _entries() if entry.entry_point.group in (GROUP, COMMANDS, DATASETS)]
     installed = sorted({entry.name for entry in known} | {entry.distribution for entry in known})
-    for name in sorted(names.difference(installed)):
+    normalized = set(map(_normalized, installed))
+    for name in sorted(name for name in names if _normalized(name) not in normalized):
         raise PluginError(
             f"TOCSIN_PLUGINS names {name!r}, which is no installed plugin.{did_you_mean(name, installed)} "
             f"Installed: {', '.join(installed) or 'none'}. Other values: off, strict."
@@ -122,18 +132,35 @@ def _entries() -> list[Declared]:
 def _normalized_name(distribution: Distribution) -> str:
     """Return a distribution's name with hyphens alone and in lower case, "" where it has none."""
     # Read off the folder's name, which costs a fiftieth of parsing the metadata of all that is installed.
-    name = getattr(distribution, "_normalized_name", None) or distribution.metadata["Name"] or ""
+    return _normalized(getattr(distribution, "_normalized_name", None) or distribution.metadata["Name"] or "")
+
+
+def _normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _declared_by(distribution: Distribution) -> Iterator[Declared]:
-    # The text is searched first: parsing every distribution's entry points takes longer than everything else.
-    if "tocsin.v" not in (distribution.read_text("entry_points.txt") or ""):
-        return
+    """Yield what one distribution declares; metadata that cannot be read is a fault of its own, never the end."""
+    try:
+        # The text is searched first: parsing every distribution's entry points takes longer than everything else.
+        if "tocsin.v" not in (distribution.read_text("entry_points.txt") or ""):
+            return
+    except (UnicodeDecodeError, OSError):
+        return  # whatever it declares, it declares it to nobody
     name = distribution.metadata["Name"]
     if not name:
         return
-    for entry in distribution.entry_points:
+    version = distribution.version or "0"
+    try:
+        entries = list(distribution.entry_points)
+    except Exception as error:
+        fault = f"its entry_points.txt cannot be read ({error})"
+        yield Declared(name, "", name, version, "", EntryPoint(name, "", GROUP), fault)
+        return
+    summary = distribution.metadata["Summary"] or ""
+    for entry in entries:
         if entry.group.startswith("tocsin.v"):
-            summary = distribution.metadata["Summary"] or ""
-            yield Declared(entry.name, entry.value, name, distribution.version, summary, entry)
+            fault = ""
+            if not _VALUE.fullmatch(entry.value):
+                fault = f"its entry point says {entry.value!r}; wanted: module, or module:attribute"
+            yield Declared(entry.name, entry.value, name, version, summary, entry, fault)

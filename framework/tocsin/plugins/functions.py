@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tocsin.errors import PluginError, TocsinError
+from tocsin.errors import PluginError
 from tocsin.plugins.discovery import COMMANDS, DATASETS, Declared, declared, selection
 from tocsin.plugins.registry import described
 
@@ -45,9 +45,11 @@ def load_function(entry: Declared) -> Callable[..., Any]:
         PluginError: It cannot be imported, or is no function; names the distribution.
     """
     what = f"The {KINDS[entry.entry_point.group]} {entry.name!r} of {entry.origin}"
+    if entry.fault:
+        raise PluginError(f"{what} cannot be loaded: {entry.fault}")
     try:
         function: Callable[..., Any] = entry.entry_point.load()
-    except (TocsinError, KeyboardInterrupt):
+    except KeyboardInterrupt:
         raise
     # SystemExit too: who asks for a list of plugins must not be thrown out by one of them.
     except BaseException as error:

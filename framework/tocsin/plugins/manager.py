@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 import time
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -21,16 +21,10 @@ from tocsin.arguments import CORE, Origin
 from tocsin.errors import PluginError, did_you_mean
 from tocsin.plugins import builtin, hookspecs
 from tocsin.plugins.discovery import GROUP, Declared, declared, other_versions, selection
-from tocsin.plugins.registry import (
-    SLOW_SECONDS,
-    OffPlugin,
-    OnPlugin,
-    PluginWarning,
-    Registry,
-    described,
-    given,
-)
+from tocsin.plugins.isolation import undisturbed
+from tocsin.plugins.registry import SLOW_SECONDS, OffPlugin, OnPlugin, Registry, described, given, warn
 from tocsin.plugins.roles import ROLES, TASKS
+from tocsin.plugins.signatures import has_type
 
 __all__ = ["load_plugins"]
 
@@ -78,19 +72,21 @@ def load_plugins(
                 OffPlugin(entry.name, entry.origin, "switched off by TOCSIN_PLUGINS", broken=False)
             )
             continue
-        before = _role_classes(wanted)
+        before = _visible(wanted)
         try:
             plugin, offered = _load(registry, entry, wanted, before)
         except KeyboardInterrupt:
             raise
         # SystemExit too: a plugin that calls sys.exit() must not end the program.
         except BaseException as error:
-            _hide(before, wanted, entry, found)
+            others = [other for other in found if other is not entry]
+            _hide(_visible(wanted) - before - _belonging(_visible(wanted), others), registry)
             _switch_off(registry, entry, described(error), strict=chosen.strict, error=error)
         else:
             registry._take(offered, entry.origin)
             registry.on.append(plugin)
             _report_slow(plugin)
+    _settle(registry, wanted, found)
     return registry
 
 
@@ -98,25 +94,24 @@ def _load(
     registry: Registry, entry: Declared, roles: Sequence[str], before: set[type]
 ) -> tuple[OnPlugin, dict[str, list[type]]]:
     """Import a plugin and return it with what it offers; nothing of it stays registered when this raises."""
-    start = time.perf_counter()
-    module = entry.entry_point.load()
-    imported = time.perf_counter()
-    defined = _role_classes(roles) - before
-    key = f"{entry.distribution}:{entry.name}"
-    hooks, offered = _admit(registry, module, key, roles, defined)
-    ended = time.perf_counter()
+    if entry.fault:
+        raise PluginError(entry.fault)
+    with undisturbed(lambda what: warn(f"The plugin {entry.name} ({entry.origin}): {what}."), quiet=True):
+        start = time.perf_counter()
+        module = entry.entry_point.load()
+        imported = time.perf_counter()
+        hooks, offered = _admit(registry, module, f"{entry.distribution}:{entry.name}", roles, before)
+        ended = time.perf_counter()
     plugin = OnPlugin(entry.name, entry.origin, hooks, imported - start, ended - imported)
     return plugin, offered
 
 
 def _report_slow(plugin: OnPlugin) -> None:
     if plugin.slow:
-        warnings.warn(
+        warn(
             f"The plugin {plugin} took {plugin.import_seconds:.1f} s to import (over {SLOW_SECONDS} s): every verb "
-            "waits for that. Its authors can import heavy libraries inside the functions that need them; "
-            "TOCSIN_PLUGINS with the names of other plugins leaves it out.",
-            PluginWarning,
-            stacklevel=3,
+            "waits for that. Its authors can import heavy libraries, and role bases such as Head that bring torch, "
+            "inside the functions that need them; TOCSIN_PLUGINS with the names of other plugins leaves it out."
         )
 
 
@@ -130,10 +125,10 @@ def _switch_off(
 
 
 def _admit(
-    registry: Registry, plugin: object, key: str, roles: Iterable[str], defined: Iterable[type] = ()
+    registry: Registry, plugin: object, key: str, roles: Sequence[str], before: set[type] | None = None
 ) -> tuple[tuple[str, ...], dict[str, list[type]]]:
-    """Register a plugin and return its hooks and what it offers, all or nothing; `defined` are the classes
-    that came with it.
+    """Register a plugin and return its hooks and what it offers, all or nothing; `before` are the role classes
+    that were there before it was imported.
     """
     manager = registry._manager
     offered: dict[str, list[type]] = {}
@@ -143,6 +138,9 @@ def _admit(
         for role in roles:
             if ROLES[role].hook in hooks:
                 offered[role] = _offered(registry, plugin, role)
+        # After the hooks: they may have imported more than they offer.
+        defined = set() if before is None else _visible(roles) - before
+        for role in roles:
             _check_names(registry, role, defined)
     except BaseException:
         if manager.has_plugin(key):
@@ -205,6 +203,7 @@ def _offered(registry: Registry, plugin: object, role: str) -> list[type]:
 
 
 def _check_component(hook: str, component: Any, base: type) -> None:
+    _show(component)
     if not isinstance(component, type):
         hint = " Have you called the class? Return it without ()." if isinstance(component, base) else ""
         raise PluginError(f"{hook} returned {given(component)}; classes are wanted.{hint}")
@@ -215,6 +214,11 @@ def _check_component(hook: str, component: Any, base: type) -> None:
     if inspect.isabstract(component):
         missing = ", ".join(sorted(getattr(component, "__abstractmethods__", ())))
         raise PluginError(f"{hook} returned {component.__name__}, which still lacks: {missing}.")
+    if not _importable(component):
+        raise PluginError(
+            f"{hook} returned {component.__name__}, which is not to be found as {component.__module__}."
+            f"{component.__qualname__}: define it at the top of a module."
+        )
     _check_constructor(hook, component)
 
 
@@ -236,10 +240,23 @@ def _check_constructor(hook: str, component: type) -> None:
                 f"{hook} returned {component.__name__}, whose argument {name} has no type: a YAML could not be "
                 f"checked against it. Annotate it, for instance {name}: float."
             )
+        if not has_type(component, name):
+            raise PluginError(
+                f"{hook} returned {component.__name__}, whose argument {name} has the type {parameter.annotation!r}, "
+                "which cannot be found at run time: import it outside `if TYPE_CHECKING`."
+            )
 
 
-def _role_classes(roles: Iterable[str]) -> set[type]:
-    """Return every class below the role bases, imported so far."""
+def _importable(component: type) -> bool:
+    """Whether a class is found where it says that it is defined, as the parser will look for it."""
+    found: Any = sys.modules.get(component.__module__)
+    for name in component.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is component
+
+
+def _visible(roles: Iterable[str]) -> set[type]:
+    """Return every class below the role bases, imported so far and not hidden."""
     found: set[type] = set()
     waiting: list[type] = [getattr(door, ROLES[role].base) for role in roles]
     while waiting:
@@ -248,21 +265,58 @@ def _role_classes(roles: Iterable[str]) -> set[type]:
             if child not in found:
                 found.add(child)
                 waiting.append(child)
-    return found
+    return {component for component in found if _HIDDEN not in vars(component)}
 
 
-def _hide(before: set[type], roles: Iterable[str], entry: Declared, others: Iterable[Declared]) -> None:
-    """Make a refused plugin's classes abstract: the parser offers every concrete subclass.
+_HIDDEN = "__tocsin_hidden__"
+"""The attribute of a hidden class that keeps what it had lacked before."""
 
-    Classes that it imported from other plugins stay as they are.
+
+def _hide(components: Iterable[type], registry: Registry) -> None:
+    """Make classes abstract, so that no short name leads to them: the parser offers every concrete subclass.
+
+    Our own and those that somebody offers stay as they are.
     """
-    own = _package(entry)
-    theirs = {_package(other) for other in others} - {own}
-    for component in _role_classes(roles):
-        package = component.__module__.partition(".")[0]
-        if package == own or (component not in before and package not in theirs | {"tocsin"}):
+    offered = set(registry.classes())
+    for component in components:
+        if component not in offered and not _within(component, CORE):
+            setattr(component, _HIDDEN, getattr(component, "__abstractmethods__", frozenset()))
             component.__abstractmethods__ = frozenset({"refused"})  # type: ignore[attr-defined]
 
 
-def _package(entry: Declared) -> str:
-    return entry.entry_point.module.partition(".")[0]
+def _show(component: object) -> None:
+    """Undo `_hide`, for a class that is offered after all."""
+    if isinstance(component, type) and _HIDDEN in vars(component):
+        component.__abstractmethods__ = vars(component)[_HIDDEN]  # type: ignore[attr-defined]
+        delattr(component, _HIDDEN)
+
+
+def _settle(registry: Registry, roles: Sequence[str], found: Iterable[Declared]) -> None:
+    """Hide what would make a name mean two things: classes of refused plugins, and unoffered ones that bear a
+    component's name.
+    """
+    broken = {(plugin.name, plugin.origin) for plugin in registry.off if plugin.broken}
+    entries = [entry for entry in found if (entry.name, entry.origin) in broken]
+    _hide(_belonging(_visible(roles), entries), registry)
+    for role in roles:
+        base = getattr(door, ROLES[role].base)
+        components = registry.components(role)
+        for other in _visible(roles):
+            taken = components.get(other.__name__)
+            foreign = taken is not None and taken is not other and issubclass(other, base)
+            if foreign and not inspect.isabstract(other) and not _within(other, CORE):
+                warn(
+                    f"{other.__module__} defines a {other.__name__} that nobody offers, beside that of "
+                    f"{registry.source(components[other.__name__])}; it cannot be named. Its authors should rename it."
+                )
+                _hide([other], registry)
+
+
+def _belonging(components: Iterable[type], entries: Iterable[Declared]) -> set[type]:
+    """Return the classes that are defined in the module of an entry point, or below it."""
+    modules = [entry.module for entry in entries if entry.module]
+    return {one for one in components if any(_within(one, module) for module in modules)}
+
+
+def _within(component: type, module: str) -> bool:
+    return component.__module__ == module or component.__module__.startswith(f"{module}.")

@@ -1,5 +1,6 @@
 """What our parsers share: strict YAML, an allow-list for `class_path`, and errors in one sentence."""
 
+import warnings
 from typing import Any, NoReturn
 
 import yaml
@@ -8,7 +9,7 @@ from jsonargparse import ArgumentParser, _loaders_dumpers, set_dumper, set_loade
 from tocsin.errors import ConfigError, TocsinError
 from tocsin.plugins.allowed import allowed_paths
 from tocsin.plugins.diagnosis import PLAIN, Diagnosis
-from tocsin.plugins.registry import Registry
+from tocsin.plugins.registry import Registry, described
 from tocsin.plugins.strict_yaml import PARSER_MODE, ValueLoader, strict_dump, strict_load
 from tocsin.plugins.strictness import loose_ends
 
@@ -46,7 +47,10 @@ class PlainSpeaking(ArgumentParser):
 
     def parse_args(self, *arguments: Any, **options: Any) -> Any:
         """Parse; raises ConfigError for what jsonargparse lets through and we do not, too."""
-        parsed = super().parse_args(*arguments, **options)
+        with warnings.catch_warnings():
+            # A class of a refused plugin that stands nowhere by its name; it is no choice.
+            warnings.filterwarnings("ignore", r"\s*Hit failing import", UserWarning)
+            parsed = super().parse_args(*arguments, **options)
         if self.diagnosis is not None:
             loose = list(loose_ends(parsed, PLAIN, self.diagnosis.trainer))
             if loose:
@@ -64,22 +68,47 @@ class PlainSpeaking(ArgumentParser):
 
 
 def _shortened(message: str) -> str:
-    lines = [line.strip() for line in message.strip().splitlines() if line.strip()]
-    return " ".join(lines[:4])
+    """Return the parser's message in a line or two: where it begins, and the innermost of what it lists."""
+    lines = [line for line in message.strip().splitlines() if line.strip()]
+    if len(lines) <= 2:
+        return " ".join(line.strip() for line in lines)
+    listed = [
+        line.strip() for line in lines if line.strip().startswith("- ") and not line.rstrip().endswith(":")
+    ]
+    said = " ".join(dict.fromkeys(listed[:3])) or " ".join(line.strip() for line in lines[1:4])
+    return f"{lines[0].strip()} {said} (TOCSIN_TRACEBACK=1 shows all that the parser tried.)"
 
 
-def instantiate(parser: Any, config: Any) -> Any:
+def instantiate(parser: Any, config: Any, registry: Registry) -> Any:
     """Build what a parsed configuration names.
 
     Raises:
         TocsinError: The first that a component's constructor raised; jsonargparse wraps it in errors of its own.
+        ConfigError: A component's constructor raised anything else; names the component and its distribution.
     """
     try:
         return parser.instantiate(config)
-    except (ValueError, TypeError) as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, TocsinError):
-            cause = cause.__cause__ or cause.__context__
-        if cause is None:
+    except Exception as error:
+        cause: BaseException = error
+        while not isinstance(cause, TocsinError) and (inner := cause.__cause__ or cause.__context__):
+            cause = inner
+        if isinstance(cause, TocsinError):
+            raise cause from None
+        component = _built(cause, registry)
+        if component is None:
             raise
-        raise cause from None
+        message = f"{component.__name__} ({registry.origin(component)}) cannot be built: {described(cause)}."
+        raise ConfigError(message) from error
+
+
+def _built(error: BaseException, registry: Registry) -> type | None:
+    """Return the component whose constructor raised an error, None where it was none's."""
+    components = set(registry.classes())
+    found = None
+    trace = error.__traceback__
+    while trace is not None:
+        built = type(trace.tb_frame.f_locals.get("self"))
+        if built in components and trace.tb_frame.f_code.co_name in ("__init__", "__post_init__"):
+            found = built
+        trace = trace.tb_next
+    return found

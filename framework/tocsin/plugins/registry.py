@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,13 +13,14 @@ import pluggy
 from tocsin.arguments import Origin
 from tocsin.errors import ConfigError, PluginError, did_you_mean
 from tocsin.plugins import hookspecs
+from tocsin.plugins.isolation import undisturbed
 from tocsin.plugins.roles import ROLES, TASKS, in_words
 
 if TYPE_CHECKING:
     from tocsin.scores.sections import Section
     from tocsin.scores.table import ScoresTable
 
-__all__ = ["SLOW_SECONDS", "OffPlugin", "OnPlugin", "PluginWarning", "Registry", "described"]
+__all__ = ["SLOW_SECONDS", "OffPlugin", "OnPlugin", "PluginWarning", "Registry", "described", "warn"]
 
 SLOW_SECONDS = 0.5
 """A plugin whose module takes longer to import is named: every verb that needs components pays for it."""
@@ -126,10 +128,11 @@ class Registry:
         known = sorted(self._components.get(role, {}))
         hint = did_you_mean(name, known)
         listed = f"Known {in_words(role, plural=True)}: {', '.join(known) or 'none'}."
-        message = f"No {in_words(role)} is called {name!r}.{hint} {listed}"
-        if self.off:
-            message += "\nPlugins that are off:" + "".join(f"\n  {plugin}" for plugin in self.off)
-        return message
+        return f"No {in_words(role)} is called {name!r}.{hint} {listed}{self.told_off()}"
+
+    def told_off(self) -> str:
+        """Return the plugins that are off, one a line, as the end of a message; "" where none is."""
+        return "\nPlugins that are off:" + "".join(f"\n  {plugin}" for plugin in self.off) if self.off else ""
 
     def origin(self, component: type) -> Origin:
         """Return the distribution that offers a component, "tocsin" for our own; KeyError for a stranger."""
@@ -169,7 +172,8 @@ class Registry:
             if hook not in plugin.hooks:
                 continue
             try:
-                answers = self._only(hook, self._manager.get_plugin(_key(plugin)))(**arguments)
+                with undisturbed(lambda what, plugin=plugin: self._warn(plugin, f"in {hook} {what}")):  # type: ignore[misc]
+                    answers = self._only(hook, self._manager.get_plugin(_key(plugin)))(**arguments)
             except KeyboardInterrupt:
                 raise
             # SystemExit too: a watcher must not end the run that it watches.
@@ -186,13 +190,21 @@ class Registry:
 
     @staticmethod
     def _warn(plugin: OnPlugin, what: str) -> None:
-        warnings.warn(f"The plugin {plugin}: {what}.", PluginWarning, stacklevel=3)
+        warn(f"The plugin {plugin}: {what}.")
 
     def _take(self, offered: Mapping[str, Sequence[type]], origin: Origin) -> None:
         for role, classes in offered.items():
             for component in classes:
                 self._components[role][component.__name__] = component
                 self._origins[component] = origin
+
+
+def warn(text: str) -> None:
+    """Give a PluginWarning; what makes errors of warnings must not end a run here."""
+    try:
+        warnings.warn(text, PluginWarning, stacklevel=4)
+    except PluginWarning:
+        print(f"warning: {text}", file=sys.stderr)
 
 
 def _key(plugin: OnPlugin) -> str:
@@ -205,10 +217,15 @@ def described(error: BaseException) -> str:
     if isinstance(error, PluginError):
         return str(error)
     if isinstance(error, SystemExit):
-        return f"it called sys.exit({error.code!r})"
+        code = error.code
+        return f"it called sys.exit({code!r})" if isinstance(code, int | str | None) else "it called sys.exit"
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    try:
+        text = str(error)
+    except Exception:
+        text = ""  # an error that cannot even say itself
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     # pluggy says on its last line which argument of a hook is wrong
     said = " ".join(lines) if isinstance(error, pluggy.PluginValidationError) else "".join(lines[:1])
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
@@ -216,4 +233,8 @@ def described(error: BaseException) -> str:
 
 def given(value: object) -> str:
     """Return a value in an error's words: its type and how it prints."""
-    return "None" if value is None else f"a {type(value).__name__}, {value!r:.60}"
+    try:
+        shown = f", {value!r:.60}"
+    except Exception:
+        shown = ""  # it cannot print itself
+    return "None" if value is None else f"a {type(value).__name__}{shown}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
 import types
 import typing
 from dataclasses import dataclass
 from typing import Any, Union
 
-__all__ = ["Option", "admits_null", "parameters_of", "type_words", "union_parts"]
+__all__ = ["Option", "admits_null", "has_type", "parameters_of", "type_words", "union_parts"]
 
 _WORDS = {
     str: "text",
@@ -54,6 +55,12 @@ def parameters_of(component: type) -> dict[str, Option]:
     return options
 
 
+def has_type(component: type, name: str) -> bool:
+    """Whether a constructor's argument has a type that can be evaluated at run time."""
+    owner = next(base for base in component.__mro__ if "__init__" in vars(base))
+    return name in _hints(vars(owner)["__init__"])
+
+
 def union_parts(annotation: Any) -> tuple[Any, ...]:
     """Return the alternatives of a union, or the annotation alone."""
     union = typing.get_origin(annotation) in (Union, types.UnionType)
@@ -73,6 +80,8 @@ def type_words(annotation: Any) -> str:
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
         return "one of " + ", ".join(map(str, inner))
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return "one of " + ", ".join(annotation.__members__)
     if origin is list and inner:
         return f"a list of {type_words(inner[0])}"
     if origin is dict and inner:
@@ -84,7 +93,21 @@ def type_words(annotation: Any) -> str:
 
 
 def _hints(function: Any) -> dict[str, Any]:
+    """Return the types of a function's arguments, without those that cannot be evaluated."""
+    function = inspect.unwrap(function)
     try:
-        return typing.get_type_hints(inspect.unwrap(function))
-    except Exception:  # an annotation that cannot be evaluated: the parser has its say
-        return {}
+        return typing.get_type_hints(function)
+    except Exception:
+        return {
+            name: hint
+            for name, annotation in getattr(function, "__annotations__", {}).items()
+            if (hint := _evaluated(function, annotation)) is not None
+        }
+
+
+def _evaluated(function: Any, annotation: Any) -> Any:
+    alone = types.SimpleNamespace(__annotations__={"it": annotation}, __globals__=function.__globals__)
+    try:
+        return typing.get_type_hints(alone, function.__globals__)["it"]
+    except Exception:  # imported for type checkers alone, or misspelt
+        return None

@@ -80,8 +80,8 @@ def strict_load(text: str) -> Any:
         yaml.YAMLError: The text is not YAML, names a tag, or says one key twice.
     """
     value = yaml.load(text, Loader=StrictLoader)
-    if value is None and text.lstrip().startswith("#"):
-        return text  # on the command line a label or a colour, not a remark
+    if value is None and text.lstrip().startswith(("#", "---", "...")):
+        return text  # on the command line a label or a colour, not a remark; a rule, not the start of a document
     # A value of the command line such as "{a,b}" or "a:" is a string, not a mapping to nothing.
     if isinstance(value, dict) and value and all(item is None for item in value.values()):
         stripped = text.strip()

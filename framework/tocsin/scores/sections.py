@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tocsin.errors import DataError
+
 if TYPE_CHECKING:
     from rich.console import Group
 
@@ -25,12 +27,32 @@ class Section:
         columns: A heading for each column; the first column names the row. Empty for a section of notes alone.
         rows: Cells as text, row by row, as many in each as there are columns.
         notes: Sentences below the table.
+
+    Raises:
+        DataError: Something is no text, or a row has other cells than there are columns.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, texts in {"columns": self.columns, "notes": self.notes, **self._rows()}.items():
+            if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+                raise DataError(
+                    f"The section {self.title!r} has {texts!r:.80} as {name}; a tuple of text is wanted: write numbers "
+                    'out, for instance f"{value:.3f}".'
+                )
+        for name, row in self._rows().items():
+            if len(row) != len(self.columns):
+                raise DataError(
+                    f"The section {self.title!r} has {len(row)} cells in {name} and {len(self.columns)} columns; as "
+                    "many are wanted."
+                )
+
+    def _rows(self) -> dict[str, tuple[str, ...]]:
+        return {f"row {number}": row for number, row in enumerate(self.rows, start=1)}
 
 
 def render_sections(sections: Sequence[Section]) -> Group:
@@ -58,7 +80,8 @@ def sections_to_markdown(sections: Sequence[Section]) -> str:
     """Return Markdown tables, each under its title, notes below each."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |"
+        escaped = (" ".join(cell.split()).replace("\\", "\\\\").replace("|", "\\|") for cell in cells)
+        return "| " + " | ".join(escaped) + " |"
 
     parts = []
     for section in sections:

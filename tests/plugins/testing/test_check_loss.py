@@ -153,19 +153,20 @@ def test_null_labels_do_not_count() -> None:
         def forward(self, logits_BL: Tensor, targets_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
             return self.each(logits_BL.float(), targets_BL).sum(), self.weight(targets_BL, mask_BL)
 
-    class _WrongProduct(_RightLogistic):
-        """inf * 0."""
+    class _WrongLeak(_RightLogistic):
+        """A large logit reaches the sum."""
 
         def forward(self, logits_BL: Tensor, targets_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
-            total = (self.each(logits_BL.float(), targets_BL) * mask_BL).sum()
-            return total, self.weight(targets_BL, mask_BL)
+            total, weight = super().forward(logits_BL, targets_BL, mask_BL)
+            leak = torch.where(mask_BL.bool(), 0.0, (logits_BL.float().abs() - 10.0).clamp(min=0.0)).sum()
+            return total + leak, weight
 
     found = faults(check_loss, _WrongAll)
     assert len(found) == 2
     assert "With 3 for every logit and 1 for every target under a 0 of the mask the loss moved" in found[0]
     assert "A pass whose labels are all null gave the loss " in found[1]
-    fault = only_fault(check_loss, _WrongProduct)
-    assert "With inf for every logit under a 0 of the mask the loss moved by inf" in fault
+    fault = only_fault(check_loss, _WrongLeak)
+    assert "With 50 for every logit under a 0 of the mask the loss moved by " in fault
     assert "torch.where" in fault
 
 
@@ -234,7 +235,9 @@ def test_the_loss_falls_towards_the_target() -> None:
     fault = only_fault(check_loss, _WrongSign)
     assert "Moving every logit by 0.25 towards its target raised the loss" in fault
     assert "Is a sign turned" in fault
-    assert "towards its target 1 raised the loss" in only_fault(check_loss, _WrongPositives)
+    assert "Moving every positive label's logit by 0.25 towards its target raised" in only_fault(
+        check_loss, _WrongPositives
+    )
 
 
 def test_extreme_logits_stay_finite() -> None:

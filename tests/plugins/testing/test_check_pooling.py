@@ -237,3 +237,38 @@ def test_what_it_raises_is_quoted() -> None:
 
     fault = only_fault(check_pooling, _WrongRaise)
     assert fault.startswith("Pooling states (5, 7, 16) under their mask raised RuntimeError: no such axis.")
+
+
+class _ByPlace(_RightMean):
+    """Right: earlier tokens weigh more, and the more so the shorter the message."""
+
+    def forward(self, hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        place_BT = (mask_BT.cumsum(1) - 1).float()
+        weights_BT = torch.exp(-place_BT / mask_BT.sum(1, keepdim=True).clamp(min=1)) * mask_BT
+        weights_BT = weights_BT / weights_BT.sum(1, keepdim=True).clamp(min=1e-6)
+        return (weights_BT.unsqueeze(-1) * hidden_BTD.float()).sum(1).to(hidden_BTD.dtype)
+
+
+class _FirstAndLast(_RightMean):
+    """Right: the mean of the first and the last real token."""
+
+    def forward(self, hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        last_B = (mask_BT.sum(1) - 1).clamp(min=0)
+        return (hidden_BTD[:, 0] + hidden_BTD[torch.arange(len(last_B)), last_B]) / 2
+
+
+@pytest.mark.parametrize("pooling", [_ByPlace, _FirstAndLast])
+def test_poolings_by_place_pass(pooling: type[Pooling]) -> None:
+    check_pooling(pooling)
+
+
+def test_states_are_left_as_they_are() -> None:
+    class _WrongInPlace(_RightMean):
+        """Blanks the padding of states that the head reads too."""
+
+        def forward(self, hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+            return super().forward(hidden_BTD.masked_fill_(mask_BT.unsqueeze(-1) == 0, 0.0), mask_BT)
+
+    fault = only_fault(check_pooling, _WrongInPlace)
+    assert "forward() changed hidden_BTD, which it was given" in fault
+    assert "hidden_BTD.masked_fill(…) makes a copy" in fault

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -10,7 +11,8 @@ from tests.plugins.testing.rejections import faults, only_fault
 from tocsin.models.heads import Head, LinearHead
 from tocsin.models.schedules import Constant, Schedule
 from tocsin.plugins import ConfigError
-from tocsin.plugins.testing import NonConforming, check_head, check_schedule
+from tocsin.plugins.testing import NonConforming, check_cleaner, check_head, check_schedule
+from tocsin.text.cleaners import Cleaner
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -214,6 +216,122 @@ def test_arguments_are_plain_and_stay_as_they_were_given() -> None:
     assert "which neither a YAML nor a bundle can hold" in fault
     fault = only_fault(check_schedule, _WrongList, shares=[0.5])
     assert "The constructor changed its argument shares from [0.5] to [0.5, 1.0]" in fault
+
+
+def test_what_json_gives_back_otherwise_is_not_plain() -> None:
+    class _WrongTuple(Constant):
+        """Wrong.
+
+        Args:
+            sizes: Some sizes.
+        """
+
+        def __init__(self, sizes: tuple[int, ...] = (1, 2)) -> None:
+            pass
+
+    class _WrongKeys(Constant):
+        """Wrong.
+
+        Args:
+            weights: Of each layer.
+        """
+
+        def __init__(self, weights: dict[int, float]) -> None:
+            pass
+
+    assert "The default of sizes is (1, 2), which a YAML cannot hold" in only_fault(
+        check_schedule, _WrongTuple
+    )
+    fault = only_fault(check_schedule, _WrongKeys, weights={1: 3.0})
+    assert "The argument weights was given {1: 3.0}" in fault
+    assert "mappings with text as keys" in fault
+
+
+@dataclass
+class _Words(Cleaner):
+    """Deletes words.
+
+    Args:
+        word: One word.
+        more: Other words.
+    """
+
+    word: str
+    more: list[str] = field(default_factory=list)
+
+    def clean(self, text: str) -> str:
+        for word in (self.word, *self.more):
+            text = text.replace(word, "")
+        return text
+
+
+def test_a_dataclass_conforms() -> None:
+    check_cleaner(_Words, word="kaboom")
+    check_cleaner(_Words, word="kaboom", more=["b"])
+
+
+def test_a_base_that_swallows_the_arguments_is_noticed() -> None:
+    class _Swallowing:
+        def __new__(cls, *given: Any, **named: Any) -> Any:
+            return super().__new__(cls)
+
+    class _WrongWords(_Swallowing, Constant):
+        """Wrong.
+
+        Args:
+            share: A share.
+        """
+
+        def __init__(self, share: float = 0.1) -> None:
+            pass
+
+    fault = only_fault(check_schedule, _WrongWords, share=0.5)
+    assert "It was built with share=0.5, and its `arguments`" in fault
+    assert "say {'share': 0.1}" in fault
+
+
+def test_a_dataclass_of_torch_needs_its_hash_and_its_base() -> None:
+    @dataclass
+    class _WrongHash(LinearHead):
+        """One linear layer.
+
+        Args:
+            share: Of the vector.
+        """
+
+        share: float = 0.1
+
+        def __post_init__(self) -> None:
+            super().__init__(self.share)
+
+    @dataclass(eq=False)
+    class _WrongStart(LinearHead):
+        """One linear layer.
+
+        Args:
+            share: Of the vector.
+        """
+
+        share: float = 0.1
+
+    @dataclass(eq=False)
+    class _Right(LinearHead):
+        """One linear layer.
+
+        Args:
+            share: Of the vector.
+        """
+
+        share: float = 0.1
+
+        def __post_init__(self) -> None:
+            super().__init__(self.share)
+
+    fault = only_fault(check_head, _WrongHash)
+    assert "Its objects have no hash" in fault
+    assert "@dataclass(eq=False)" in fault
+    assert "does not call super().__init__()" in only_fault(check_head, _WrongStart)
+    check_head(_Right, share=0.25)
 
 
 def test_all_faults_are_listed_at_once() -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 import inspect
-import json
 import typing
 from typing import Any
 
 import tocsin.plugins as door
-from tocsin.arguments import RemembersArguments
+from tocsin.arguments import PLAIN, RemembersArguments, default_of, is_plain
 from tocsin.plugins.docstrings import argument_descriptions, short_description
 from tocsin.plugins.roles import ROLES
 from tocsin.plugins.signatures import Option, parameters_of, type_words, union_parts
@@ -67,30 +66,55 @@ def check_construction(findings: Findings, component: type, arguments: dict[str,
             f"{', '.join(f'{name}=…' for name in without)})."
         )
         return False
+    module = any(_is_module(base) for base in component.__mro__)
+    if module and not findings.expect(
+        component.__hash__ is not None,
+        "Its objects have no hash, by which torch keeps modules: @dataclass takes it away with the __eq__ that it "
+        "writes. Write @dataclass(eq=False).",
+    ):
+        return False
     given = copy.deepcopy(arguments)
     built = build(findings, component, arguments)
-    if isinstance(built, RemembersArguments):
-        _check_remembered(findings, built, given)
-    return built is not None
+    if built is None:
+        return False
+    if module and not findings.expect(
+        "_parameters" in vars(built),
+        "The constructor does not call super().__init__(), without which torch keeps no weights. A dataclass calls it "
+        "in __post_init__.",
+    ):
+        return False
+    return not isinstance(built, RemembersArguments) or _check_remembered(findings, built, given, arguments)
 
 
-def _check_remembered(findings: Findings, built: RemembersArguments, given: dict[str, Any]) -> None:
+def _is_module(base: type) -> bool:
+    # By name: a component without torch should not wait for its import.
+    return base.__module__ == "torch.nn.modules.module"
+
+
+def _check_remembered(
+    findings: Findings, built: RemembersArguments, given: dict[str, Any], afterwards: dict[str, Any]
+) -> bool:
     """A bundle names the component and its arguments as JSON, and builds it again from them."""
-    for name, value in built.arguments.items():
-        try:
-            json.dumps(value)
-        except (TypeError, ValueError):
-            if name in given:  # a default of that kind has been named already
-                findings.add(
-                    f"The argument {name} was given {value!r:.60}, which neither a YAML nor a bundle can hold. Take "
-                    "numbers, text, true, false, null, or lists or mappings of them, and make the object from these."
-                )
+    before = len(findings.faults)
+    for name, value in given.items():
+        if not is_plain(value):
+            findings.add(
+                f"The argument {name} was given {value!r:.60}, which neither a YAML nor a bundle can hold. Take "
+                f"{PLAIN}, and make the object from these."
+            )
             continue
         findings.expect(
-            name not in given or value == given[name],
-            f"The constructor changed its argument {name} from {given.get(name)!r:.60} to {value!r:.60}; a bundle "
-            "would then build another component. Work on a copy, such as list(…) or dict(…).",
+            afterwards[name] == value,
+            f"The constructor changed its argument {name} from {value!r:.60} to {afterwards[name]!r:.60}; the parser "
+            "builds a component several times from the same values. Work on a copy, such as list(…) or dict(…).",
         )
+        findings.expect(
+            built.arguments.get(name, value) == value and name in built.arguments,
+            f"It was built with {name}={value!r:.60}, and its `arguments`, by which a bundle builds it again, say "
+            f"{built.arguments!r:.60}. Set no attribute `arguments` yourself: the role's base fills it, in its "
+            "__new__, to which a __new__ before it passes on all that it is given.",
+        )
+    return len(findings.faults) == before
 
 
 def build(findings: Findings, component: type, arguments: dict[str, Any]) -> Any:
@@ -106,7 +130,7 @@ def build(findings: Findings, component: type, arguments: dict[str, Any]) -> Any
 
 def _check_arguments(findings: Findings, component: type) -> None:
     owner = next(base for base in component.__mro__ if "__init__" in vars(base))
-    if owner is object or owner.__module__ == "torch.nn.modules.module":
+    if owner is object or _is_module(owner):
         return  # no constructor of its own
     described = argument_descriptions(component)
     options = parameters_of(component)
@@ -135,7 +159,7 @@ def _check_arguments(findings: Findings, component: type) -> None:
         if annotated:
             _check_type(findings, options[name], parameter.annotation)
         if parameter.default is not parameter.empty:
-            _check_default(findings, options[name])
+            _check_default(findings, options[name], default_of(component, name, parameter.default))
 
 
 def _check_type(findings: Findings, option: Option, written: Any) -> None:
@@ -150,14 +174,11 @@ def _check_type(findings: Findings, option: Option, written: Any) -> None:
         )
 
 
-def _check_default(findings: Findings, option: Option) -> None:
-    name, default, annotation = option.name, option.default, option.annotation
-    try:
-        json.dumps(default)
-    except (TypeError, ValueError):
+def _check_default(findings: Findings, option: Option, default: Any) -> None:
+    name, annotation = option.name, option.annotation
+    if not is_plain(default):
         findings.add(
-            f"The default of {name} is {default!r:.60}, which a YAML cannot hold: use numbers, text, true, false, "
-            "null, lists or mappings of them."
+            f"The default of {name} is {default!r:.60}, which a YAML cannot hold, nor a bundle: use {PLAIN}."
         )
         return
     parts = union_parts(annotation)

@@ -47,6 +47,18 @@ def _parts(
         "so those weights would never be trained. Use them in classify() instead.",
     )
     expected_BL = head(*inputs)
+    kept_BF = features_BF.clone()
+    for name, part in (("classify", head.classify), ("penultimate", head.penultimate)):
+        for training in (False, True):
+            head.train(training)
+            part(given_BF := kept_BF.clone())
+            if not findings.expect(
+                torch.equal(given_BF, kept_BF),
+                f"{name}() changed features_BF, which it was given: a frozen encoder's features are cached, and read "
+                "again in every epoch. Write no in-place operation (name_, +=, inplace=True) on them.",
+            ):
+                return
+    head.eval()
     moved = distance(head.classify(features_BF), expected_BL)
     findings.expect(
         moved <= tolerance(expected_BL),

@@ -13,8 +13,11 @@ from tocsin.models.heads import FeatureHead, Head
 from tocsin.plugins.testing.construction import begin
 from tocsin.plugins.testing.feature_heads import check_features
 from tocsin.plugins.testing.findings import Findings
+from tocsin.plugins.testing.head_gradients import COUPLED, check_gradients, coupled_in_training
 from tocsin.plugins.testing.tensors import (
     LENGTHS,
+    changed,
+    clones,
     counted,
     distance,
     finite,
@@ -38,9 +41,10 @@ _KINDS = ("bert", "roberta", "xlm-roberta", "distilbert")
 def check_head(component: type[Head], /, **arguments: Any) -> None:
     """Check that a head keeps its contract.
 
-    It is built for a tiny encoder with 1, 3 and 500 labels and must return logits `(B, L)` in float32 and bfloat16;
-    padding and other messages must not matter; gradients must reach every weight; its weights must survive a save; one
-    message, one token and a message without tokens must work. A `FeatureHead` must also be what its parts say.
+    It is built for a tiny encoder with 1, 3 and 500 labels and must return logits `(B, L)` in float32 and bfloat16,
+    some below 0 and some above; it must leave its inputs as they are; padding and other messages must not matter;
+    gradients must reach every weight; its weights must survive a save; one message, one token and a message without
+    tokens must work. A `FeatureHead` must also be what its parts say.
 
     Args:
         component: The class.
@@ -153,16 +157,47 @@ class _HeadCheck:
     def _shapes(self) -> bool:
         for labels in _LABELS:
             inputs = self._inputs()
-            logits_BL = self.findings.attempt(
-                f"A forward with {labels} labels, after build()",
-                lambda: self._make(labels)(*inputs),  # noqa: B023
-            )
-            if logits_BL is None or not self._fits(logits_BL, len(LENGTHS), labels):
-                return False
+            for mode in ("evaluation", "training"):
+                given = clones(inputs)
+                logits_BL = self.findings.attempt(
+                    f"A forward with {counted(labels, 'label')} in {mode} mode, after build()",
+                    lambda: self._make(labels).train(mode == "training")(*given),  # noqa: B023
+                )
+                if logits_BL is None:
+                    return False
+                other = changed(("hidden_BTD", "mask_BT", "vector_BD"), inputs, given)
+                if not self.findings.expect(
+                    not other,
+                    f"In {mode} mode forward() changed {' and '.join(other)}, which it was given. Write no in-place "
+                    "operation (name_, +=, inplace=True) on it.",
+                ) or not self._fits(logits_BL, len(LENGTHS), labels):
+                    return False
+        with self.findings.trying("A forward with large weights"):
+            return self._signs()
+        return False
+
+    def _signs(self) -> bool:
+        """Expect logits of both signs: of the weights as stirred, else of some that are thrown far apart.
+
+        A head whose bias begins at a rare label's log odds has no logit above 0 at first, and yet may have some.
+        """
+        below = above = False
+        for strength in (0.3, *(3.0,) * 20):
+            head = self._make(_LABELS[-1], stirred=False)
+            stir(head, strength)
+            logits_BL = head(*self._inputs())
+            below, above = below or bool((logits_BL < 0).any()), above or bool((logits_BL > 0).any())
+            if below and above:
+                return True
         return self.findings.expect(
-            bool((logits_BL < 0).any()),
+            below,
             f"None of {logits_BL.numel():,} logits is below 0: are they probabilities, or after a ReLU? Return "
             "the output layer's numbers as they are; the sigmoid is taken once, by whoever reads logits.",
+        ) and self.findings.expect(
+            above,
+            f"None of {logits_BL.numel():,} logits is above 0, whatever the weights: are they log-probabilities "
+            "(F.logsigmoid, F.log_softmax) or negative distances? No label's probability could pass 0.5. Return "
+            "logits, the log odds: the output layer's numbers as they are.",
         )
 
     def _fits(self, logits_BL: Any, messages: int, labels: int) -> bool:
@@ -221,34 +256,7 @@ class _HeadCheck:
                 return
 
     def _gradients(self) -> None:
-        head, (hidden_BTD, mask_BT, vector_BD) = self._make(3), self._inputs()
-        read = (hidden_BTD if vector_BD is None else vector_BD).requires_grad_()
-        logits_BL = head(hidden_BTD, mask_BT, vector_BD)
-        if not self.findings.expect(
-            logits_BL.requires_grad,
-            "The logits carry no gradient, so nothing would be trained: drop torch.no_grad(), .detach() and .item().",
-        ):
-            return
-        trained = {name: weight for name, weight in head.named_parameters() if weight.requires_grad}
-        found = torch.autograd.grad(
-            (logits_BL * torch.randn_like(logits_BL)).sum(), [read, *trained.values()], allow_unused=True
-        )
-        name = "hidden_BTD" if vector_BD is None else "vector_BD"
-        self.findings.expect(
-            _reached(found[0]),
-            f'The logits do not depend on {name}, which a head with needs = "{self.needs}" reads: the encoder '
-            "would not be "
-            "trained. Is it detached, or is needs the wrong word?",
-        )
-        unreached = [
-            name for name, gradient in zip(trained, found[1:], strict=True) if not _reached(gradient)
-        ]
-        self.findings.expect(
-            not unreached,
-            f"No gradient reaches {', '.join(unreached[:5])}: training would leave {_them(unreached)} as built, "
-            f"and several devices would wait for {_them(unreached)} for ever. Use {_them(unreached)} in forward, "
-            f"or do not make {_them(unreached)}.",
-        )
+        check_gradients(self.findings, lambda: self._make(3), self._inputs)
 
     def _padding(self) -> None:
         head, (hidden_BTD, mask_BT, vector_BD) = self._make(3), self._inputs()
@@ -279,30 +287,17 @@ class _HeadCheck:
             if not self.findings.expect(
                 moved <= tolerance(together_BL),
                 f"A message alone and the same message beside others gave logits that differ by {moved:.2g}; "
-                f"{_COUPLED}",
+                f"{COUPLED}",
             ):
                 return
-        if not self._fits(head(*self._inputs((1, 1))), 2, 3) or self._coupled_in_training():
+        if not self._fits(head(*self._inputs((1, 1))), 2, 3) or coupled_in_training(
+            self.findings, self._make(3), self._inputs()
+        ):
             return
         with self.findings.trying(
             "One message of one token in training mode", "The last pass of a step may hold a single message."
         ):
             self._fits(head.train()(*self._inputs((1,))), 1, 3)
-
-    def _coupled_in_training(self) -> bool:
-        """Whether, while training, a message's logits follow another message's states; dropout does not matter so."""
-        hidden_BTD, mask_BT, vector_BD = self._inputs()
-        read = (hidden_BTD if vector_BD is None else vector_BD).requires_grad_()
-        logits_BL = self._make(3).train()(hidden_BTD, mask_BT, vector_BD)
-        if not logits_BL.requires_grad:
-            return False  # named already
-        (gradient,) = torch.autograd.grad(
-            (logits_BL[0] * torch.randn_like(logits_BL[0])).sum(), read, allow_unused=True
-        )
-        return not self.findings.expect(
-            gradient is None or not bool(gradient[1:].any()),
-            f"In training mode the first message's logits depend on the other messages; {_COUPLED}",
-        )
 
     def _empty(self) -> None:
         head, (hidden_BTD, mask_BT, vector_BD) = self._make(3), self._inputs()
@@ -350,20 +345,6 @@ class _HeadCheck:
             "Training the head changed the tensors of pooler, which belong to the encoder. Copy them (copy_, or "
             "clone()).",
         )
-
-
-_COUPLED = (
-    "a step is cut into passes, so a message must not see the others of its pass. Reduce over tokens (dim 1), "
-    "never over messages (dim 0); nn.LayerNorm in place of nn.BatchNorm1d."
-)
-
-
-def _reached(gradient: Tensor | None) -> bool:
-    return gradient is not None and bool(gradient.any())
-
-
-def _them(names: list[str]) -> str:
-    return "it" if len(names) == 1 else "them"
 
 
 def _tiny_config(kind: str) -> Any:

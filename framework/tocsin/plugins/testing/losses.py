@@ -38,14 +38,20 @@ _FIX_STATE = (
     "torch.tensor(…)."
 )
 _FIX_WIDE = "Begin with logits_BL.float(), sum in float32 and return that."
-_FIX_NULL = "Take losses by torch.where(mask_BL.bool(), losses_BL, 0.0), not by a product: inf * 0 is NaN."
+_FIX_NULL = (
+    "Take each loss times its mask, or by torch.where(mask_BL.bool(), losses_BL, 0.0), before the sum; where a loss is "
+    "infinite neither is enough: use F.logsigmoid, not the logarithm of a sigmoid."
+)
 
 
 def check_loss(component: type[Loss], /, **arguments: Any) -> None:
     """Check that a loss keeps its contract.
 
     It is prepared on targets with nulls and given random logits of 1, 3 and 500 labels. It must return a sum and its
-    weight that add up over passes, ignore null labels, fall as logits move towards their targets, and stay finite.
+    weight that add up over passes, fall as logits move towards their targets, and stay finite: for right and wrong
+    logits up to ±10,000, for bfloat16, and for targets between 0 and 1. Under a 0 of the mask it is given other targets
+    and logits of ±3 and ±50, which must move neither the sum nor the gradient. The loss of one label must not level
+    off far above 0 as its logit grows on the right side, as it does where logits go through a sigmoid first.
 
     Args:
         component: The class.
@@ -109,6 +115,7 @@ class _LossCheck:
             ("A pass without any known label", self._all_null),
             ("Small steps of the logits", self._gradients),
             ("Logits nearer to their targets", self._direction),
+            ("Large logits on the right side", self._confidence),
             ("Logits of ±10,000", self._extremes),
             ("Logits in bfloat16", self._bfloat16),
             ("Targets between 0 and 1", self._soft),
@@ -200,8 +207,9 @@ class _LossCheck:
         for what, logit, target in (
             ("3 for every logit and 1 for every target", 3.0, 1.0),
             ("-3 for every logit and 1 for every target", -3.0, 1.0),
-            ("inf for every logit", float("inf"), 0.0),
-            ("-inf for every logit", float("-inf"), 0.0),
+            # Finite: logits are real numbers, and torch.where's own gradient beside an infinite loss is NaN.
+            ("50 for every logit", 50.0, 0.0),
+            ("-50 for every logit", -50.0, 0.0),
         ):
             other, other_BL = self._gradient(
                 torch.where(known_BL, logits_BL, logit), torch.where(known_BL, targets_BL, target), mask_BL
@@ -249,28 +257,49 @@ class _LossCheck:
 
     def _direction(self) -> None:
         logits_BL, targets_BL, mask_BL = _batch(3)
+        # Around 0: a loss with smoothed targets is lowest at a logit of 2 or so, and rises beyond.
+        logits_BL = logits_BL / 3.0
         before = number(self.losses[3](logits_BL, targets_BL, mask_BL)[0])
         towards_BL = 0.25 * (2.0 * targets_BL - 1.0) * mask_BL
-        allowed = 1e-4 * max(1.0, abs(before))
-        rise = number(self.losses[3](logits_BL + towards_BL, targets_BL, mask_BL)[0]) - before
-        if (
-            not self.findings.expect(
-                rise <= allowed,
-                f"Moving every logit by 0.25 towards its target raised the loss by {rise:.2g}; it must not rise. "
-                "Is a sign turned, or are logits and targets swapped?",
-            )
-            or self.component.couples_rows  # there, one logit alone may compare worse with the others
-        ):
-            return
-        for row, label in mask_BL.nonzero().tolist():
-            nearer_BL = logits_BL.clone()
-            nearer_BL[row, label] += towards_BL[row, label]
-            rise = number(self.losses[3](nearer_BL, targets_BL, mask_BL)[0]) - before
+        moves = [("every logit", towards_BL)]
+        if not self.component.couples_rows:  # there, some logits alone may compare worse with the others
+            # Not one logit at a time: under a softmax, the label that leads others on the right side may well fall.
+            moves += [
+                ("every positive label's logit", towards_BL.clamp(min=0.0)),
+                ("every negative label's logit", towards_BL.clamp(max=0.0)),
+            ]
+        for what, move_BL in moves:
+            rise = number(self.losses[3](logits_BL + move_BL, targets_BL, mask_BL)[0]) - before
             if not self.findings.expect(
-                rise <= allowed,
-                f"Moving a logit of {float(logits_BL[row, label]):.2f} by 0.25 towards its target "
-                f"{float(targets_BL[row, label]):.0f} raised the loss by {rise:.2g}; it must not rise. Is a sign "
-                "turned?",
+                rise <= 1e-4 * max(1.0, abs(before)),
+                f"Moving {what} by 0.25 towards its target raised the loss by {rise:.2g}; it must not rise. Is a sign "
+                "turned, or are logits and targets swapped?",
+            ):
+                return
+
+    def _confidence(self) -> None:
+        """Follow one label's loss as its logit grows: it may level off at 0 or rise again, but not stop far above 0.
+
+        A loss that compares labels or messages is 0 here, or always the same, and passes.
+        """
+        mask_BL = torch.ones(1, 1)
+        for target in (1.0, 0.0):
+            targets_BL = torch.full((1, 1), target)
+            at = {
+                size: number(
+                    self.losses[1](torch.full((1, 1), (2.0 * target - 1.0) * size), targets_BL, mask_BL)[0]
+                )
+                for size in (0.0, 2.0, 20.0, 40.0)
+            }
+            high = at[20.0] > 0.2 * at[0.0] > 0.0
+            fell = at[2.0] - at[20.0] > 0.01 * at[20.0]
+            flat = abs(at[20.0] - at[40.0]) < 0.001 * at[20.0]
+            if not self.findings.expect(
+                not (high and fell and flat),
+                f"A label whose target is {target:.0f} costs {at[0.0]:.3g} at the logit 0, and still {at[20.0]:.3g} at "
+                f"{(2.0 * target - 1.0) * 20.0:.0f}, however far it goes on the right side; wanted about 0. Are the "
+                "logits put through a sigmoid before a loss that takes it itself? Give "
+                "binary_cross_entropy_with_logits the logits as they are.",
             ):
                 return
 

@@ -14,6 +14,8 @@ from tocsin.plugins.testing.construction import begin
 from tocsin.plugins.testing.findings import Findings
 from tocsin.plugins.testing.tensors import (
     LENGTHS,
+    changed,
+    clones,
     distance,
     finite,
     longer,
@@ -67,8 +69,9 @@ def check_pooling(component: type[Pooling], /, **arguments: Any) -> None:
     """Check that a pooling keeps its contract.
 
     It is built for a tiny encoder, given messages of 1 to 7 tokens and must return one vector each, of the states' own
-    type; padding and other messages must not matter; gradients must reach every weight, where it has any; it must be
-    rebuilt from its arguments and its saved weights, and be what it tells sentence-transformers.
+    type, and leave its inputs as they are; padding and other messages must not matter; gradients must reach every
+    weight, where it has any; it must be rebuilt from its arguments and its saved weights, and be what it tells
+    sentence-transformers.
 
     Args:
         component: The class.
@@ -104,11 +107,18 @@ class _PoolingCheck:
             return
         # As training would: weights that begin at zero hide what they do.
         stir(self.pooling)
+        given = clones((self.hidden_BTD, self.mask_BT))
         vector_BD = self.findings.attempt(
-            f"Pooling states {tuple(self.hidden_BTD.shape)} under their mask",
-            lambda: self.pooling(self.hidden_BTD, self.mask_BT),
+            f"Pooling states {tuple(self.hidden_BTD.shape)} under their mask", lambda: self.pooling(*given)
         )
-        if vector_BD is None or not self._shape(vector_BD, self.hidden_BTD):
+        if vector_BD is None:
+            return
+        other = changed(("hidden_BTD", "mask_BT"), (self.hidden_BTD, self.mask_BT), given)
+        if not self.findings.expect(
+            not other,
+            f"forward() changed {' and '.join(other)}, which it was given: the head reads the same states. Write no "
+            "in-place operation (name_, *=) on it; hidden_BTD.masked_fill(…) makes a copy.",
+        ) or not self._shape(vector_BD, self.hidden_BTD):
             return
         for what, test in (
             ("Pooling states of other sizes and types", self._sizes),

@@ -14,7 +14,10 @@ __all__ = ["check_calibrator", "check_decision_rule", "check_ensembler"]
 
 @undisturbed()
 def check_calibrator(component: type[Calibrator], /, **arguments: Any) -> None:
-    """Check a calibrator: the same table with other scores, learned from known targets and never seen when applied.
+    """Check a calibrator: the same table with other scores, learned from known targets.
+
+    What a message gets when applied must follow from its own scores, language and slices: not from its place, from the
+    other messages of the table, or from targets.
 
     Args:
         component: The class.
@@ -31,7 +34,10 @@ def check_calibrator(component: type[Calibrator], /, **arguments: Any) -> None:
 
 @undisturbed()
 def check_ensembler(component: type[Ensembler], /, **arguments: Any) -> None:
-    """Check an ensembler: one table out of one, two or three of the same messages, targets never seen when applied.
+    """Check an ensembler: one table out of one, two or three of the same messages.
+
+    What a message gets when applied must follow from its own scores, language and slices: not from its place, from the
+    other messages of the table, or from targets.
 
     Args:
         component: The class.
@@ -48,7 +54,10 @@ def check_ensembler(component: type[Ensembler], /, **arguments: Any) -> None:
 
 @undisturbed()
 def check_decision_rule(component: type[DecisionRule], /, **arguments: Any) -> None:
-    """Check a decision rule: decisions (N, L) filled in, scores left alone, targets never seen when applied.
+    """Check a decision rule: decisions (N, L) filled in, scores left alone.
+
+    What a message gets when applied must follow from its own scores, language and slices: not from its place, from the
+    other messages of the table, or from targets.
 
     Args:
         component: The class.

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 __all__ = [
     "LENGTHS",
+    "changed",
+    "clones",
     "counted",
     "distance",
     "finite",
@@ -92,6 +94,22 @@ def stir(module: nn.Module, strength: float = 0.3) -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(torch.randn_like(parameter) * strength)
+
+
+def clones(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Copies of tensors; None stays None."""
+    return [None if tensor is None else tensor.detach().clone() for tensor in tensors]
+
+
+def changed(
+    names: Sequence[str], before: Sequence[Tensor | None], after: Sequence[Tensor | None]
+) -> list[str]:
+    """Names of the tensors that are no longer what their copies are."""
+    return [
+        name
+        for name, one, other in zip(names, before, after, strict=True)
+        if one is not None and other is not None and not torch.equal(one, other)
+    ]
 
 
 def finite(*tensors: Tensor | None) -> bool:

@@ -21,7 +21,8 @@ __all__ = ["Trial"]
 
 _MANY_LABELS = 500
 _FEW = 40
-_TOLERANCE = 1e-6  # of a probability, where numbers are added up in another order
+_UNSEEN = 100  # number of the first invented model whose scores no component learns from
+_TOLERANCE = 1e-5  # of a probability, where numbers are added up in another order
 
 
 @dataclass
@@ -53,8 +54,11 @@ class Trial:
         plain = self.plain_state(fitted, what)
         if not self.check_repeats(fitted, given, result, plain):
             return  # nothing that follows could be compared
-        self.check_targets_unseen(fitted, given, result)
-        self.check_order_of_rows(fitted, given, result)
+        for test in (self.check_targets_unseen, self.check_order_of_rows, self.check_some_rows):
+            before = len(self.findings.faults)
+            test(fitted, given, result)
+            if len(self.findings.faults) > before:
+                break  # the next would only show another side of it
         if plain is not None:
             restored = self.restored(plain, given, result)
             self.check_other_labels(fitted, restored, given, result)
@@ -241,6 +245,33 @@ class Trial:
                 f"apply({words}) gave messages other {self.noun} than before. They must follow from the message's "
                 "scores, never from its place."
             )
+
+    def check_some_rows(self, fitted: Any, given: list[ScoresTable], result: ScoresTable) -> None:
+        """Hand over some of the messages alone: each keeps what it got among all of them.
+
+        The scores are other ones than those learned from, on which a threshold may lie to the last digit.
+        """
+        given = [scores(model=_UNSEEN + number) for number in range(len(given))]
+        together = self.applied(fitted, given, self.words(f"{len(result)} messages with other scores"))
+        if together is None:
+            return
+        lowest_first = given[0].ranking_NL.sum(1).argsort()
+        half = len(given[0]) // 2
+        for what, rows in (
+            ("one of them alone", lowest_first[half : half + 1]),
+            ("the half of them with the highest scores", lowest_first[half:]),
+            ("the half of them with the lowest scores", lowest_first[:half]),
+        ):
+            part = self.applied(fitted, [table.select(rows) for table in given], self.words(what))
+            if part is None:
+                return
+            if not np.allclose(self.values(part), self.values(together)[rows], rtol=0.0, atol=_TOLERANCE):
+                self.findings.add(
+                    f"apply() gave {len(together)} messages some {self.noun}, and {what} others. A message must get "
+                    "the same alone and in any batch: what depends on many messages (a mean, a quantile, a rank) "
+                    "belongs into `learn`, which keeps it for state()."
+                )
+                return
 
     def restored(self, plain: str, given: list[ScoresTable], result: ScoresTable) -> Any:
         """A fresh component that took over the state, as JSON gives it back; None and a fault where that fails."""
