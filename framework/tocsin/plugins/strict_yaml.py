@@ -81,7 +81,8 @@ def strict_load(text: str) -> Any:
     """
     value = yaml.load(text, Loader=StrictLoader)
     if value is None and text.lstrip().startswith(("#", "---", "...")):
-        return text  # on the command line a label or a colour, not a remark; a rule, not the start of a document
+        # On the command line a label or a colour, not a remark; a rule, not the start of a document.
+        return text
     # A value of the command line such as "{a,b}" or "a:" is a string, not a mapping to nothing.
     if isinstance(value, dict) and value and all(item is None for item in value.values()):
         stripped = text.strip()
