@@ -41,6 +41,8 @@ from tocsin.plugins.strict_yaml import strict_dump, strict_load
         ("{a,b}", "{a,b}"),
         ("---", "---"),
         ("#flood", "#flood"),
+        ("&b", "&b"),
+        (" null ", None),
         ("a:", "a:"),
         ("{a: 1}", {"a": 1}),
         ("a:\nb:\n", {"a": None, "b": None}),

@@ -73,6 +73,9 @@ for _name, _pattern, _first in _SCALARS:
 StrictLoader.add_constructor("tag:yaml.org,2002:int", StrictLoader.construct_integer)
 
 
+_NULLS = ("", "~", "null", "Null", "NULL")
+
+
 def strict_load(text: str) -> Any:
     """Load one YAML document.
 
@@ -80,14 +83,14 @@ def strict_load(text: str) -> Any:
         yaml.YAMLError: The text is not YAML, names a tag, or says one key twice.
     """
     value = yaml.load(text, Loader=StrictLoader)
-    if value is None and text.lstrip().startswith(("#", "---", "...")):
-        # On the command line a label or a colour, not a remark; a rule, not the start of a document.
+    stripped = text.strip()
+    if value is None and "\n" not in stripped and stripped not in _NULLS:
+        # A lone "#flood", "---" or "&b" is text: no remark, no start of a document, no anchor of nothing.
         return text
     # A value of the command line such as "{a,b}" or "a:" is a string, not a mapping to nothing.
-    if isinstance(value, dict) and value and all(item is None for item in value.values()):
-        stripped = text.strip()
-        if "\n" not in stripped and (stripped.endswith(":") or stripped.startswith("{")):
-            return text
+    empty = isinstance(value, dict) and value and all(item is None for item in value.values())
+    if empty and "\n" not in stripped and (stripped.endswith(":") or stripped.startswith("{")):
+        return text
     return value
 
 
