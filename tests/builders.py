@@ -57,7 +57,11 @@ def tiny_tokenizer(folder: Path, kind: str = "unigram") -> Any:
 def tiny_encoder(
     folder: Path, kind: str = "bert", *, layers: int = 2, pooler: bool = False, seed: int = 0
 ) -> Path:
-    """A folder that `AutoModel.from_pretrained` loads: `kind` is bert, roberta, xlm-roberta or distilbert; width 16."""
+    """A folder that `AutoModel.from_pretrained` loads, of width 16.
+
+    `kind` is bert, roberta, xlm-roberta, distilbert, deberta-v2 or modernbert; "modernbert-mean" has a configuration by
+    which transformers' classifier takes the mean of all tokens.
+    """
     import torch
     from transformers import AutoConfig, AutoModel
 
@@ -73,6 +77,39 @@ def tiny_encoder(
         config = AutoConfig.for_model(
             kind, dim=16, hidden_dim=32, n_layers=layers, n_heads=2, max_position_embeddings=72, **common
         )
+    elif kind.startswith("modernbert"):
+        config = AutoConfig.for_model(
+            "modernbert",
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            max_position_embeddings=72,
+            cls_token_id=0,
+            sep_token_id=2,
+            classifier_pooling="mean" if kind.endswith("-mean") else "cls",
+            classifier_dropout=0.1,
+            **common,
+        )
+    elif kind == "deberta-v2":
+        config = AutoConfig.for_model(
+            kind,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            max_position_embeddings=72,
+            # As the published v3 encoders have it.
+            relative_attention=True,
+            position_biased_input=False,
+            pos_att_type="p2c|c2p",
+            share_att_key=True,
+            norm_rel_ebd="layer_norm",
+            position_buckets=8,
+            type_vocab_size=0,
+            pooler_dropout=0.2,
+            **common,
+        )
     else:
         config = AutoConfig.for_model(
             kind,
@@ -85,7 +122,7 @@ def tiny_encoder(
             **common,
         )
     torch.manual_seed(seed)
-    options = {} if kind == "distilbert" else {"add_pooling_layer": pooler}
+    options = {"add_pooling_layer": pooler} if kind in ("bert", "roberta", "xlm-roberta") else {}
     model = AutoModel.from_config(config, **options)
     model.save_pretrained(folder)
     return folder
@@ -155,13 +192,13 @@ def tiny_data(path: Path, **options: Any) -> Any:
 
 def tiny_classifier(
     folder: Path,
-    head: str = "linear",
+    head: Any = "linear",
     *,
     dropout: float = 0.1,
     encoder: dict[str, Any] | None = None,
     **options: Any,
 ) -> Any:
-    """A MultilabelClassifier over `tiny_encoder(folder)`; `head` is linear or native."""
+    """A MultilabelClassifier over `tiny_encoder(folder)`; `head` is linear, native or a head that reads vectors."""
     from tocsin.labels.schemes import Columns
     from tocsin.models.classifier import MultilabelClassifier
     from tocsin.models.encoders import TransformerEncoder
@@ -172,11 +209,12 @@ def tiny_classifier(
 
     if not (folder / "config.json").exists():
         tiny_encoder(folder)
+    known: dict[str, type[Any]] = {"linear": LinearHead, "native": NativeHead}
     settings: dict[str, Any] = {
         "labels": Columns(list(LABELS)),
         "encoder": TransformerEncoder(str(folder), **(encoder or {})),
-        "head": LinearHead(dropout) if head == "linear" else NativeHead(dropout),
-        "pooling": MeanPooling() if head == "linear" else None,
+        "head": known[head](dropout) if isinstance(head, str) else head,
+        "pooling": None if head == "native" else MeanPooling(),
         "optimizer": AdamW(lr=1e-2),
     }
     settings.update(options)

@@ -150,6 +150,7 @@ def test_the_state_is_plain_data_and_brings_its_seed() -> None:
         "messages": 20,
         "batch_size": 8,
         "pool_steps": 1,
+        "repeats": None,
     }
     other = StepSampler(random_lengths(20), 8, 64, seed=4)
     other.load_state_dict(sampler.state_dict())

@@ -9,23 +9,47 @@ import pytest
 import torch
 
 from tests.builders import LABELS, quiet_trainer, tiny_classifier, tiny_data, tiny_encoder
+from tocsin.arguments import Origin
 from tocsin.bundles.load import load_bundle
 from tocsin.bundles.save import save_bundle
 from tocsin.errors import BundleError, ConfigError
-from tocsin.models.heads import LinearHead
+from tocsin.models.heads import LinearHead, MlpHead
 from tocsin.models.native_head import NativeHead
-from tocsin.models.pooling import ClsPooling, MeanPooling
+from tocsin.models.pooling import AttentionPooling, ClsPooling, MaxPooling, MeanPooling, Pooling
 from tocsin.scores.table import sigmoid
 from tocsin.text.cleaners import NoCleaner, TweetCleaner
 
 TEXTS = ["water near the bridge", "agua", "RT @who fire &amp; rain http://x.y now", "food " * 60, ""]
 
 
+class _LastToken(Pooling):
+    """The state of the last real token, which sentence-transformers knows and we do not have."""
+
+    def forward(self, hidden_BTD: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
+        return hidden_BTD[torch.arange(len(hidden_BTD)), mask_BT.sum(1) - 1]
+
+    @property
+    def sentence_transformers_mode(self) -> str | None:
+        return "lasttoken"
+
+
 class Registry:
     """Finds what these tests use, as the plugin manager would."""
 
     known: ClassVar[dict[str, type[Any]]] = {
-        c.__name__: c for c in (LinearHead, NativeHead, MeanPooling, ClsPooling, NoCleaner, TweetCleaner)
+        c.__name__: c
+        for c in (
+            AttentionPooling,
+            ClsPooling,
+            LinearHead,
+            MaxPooling,
+            MeanPooling,
+            MlpHead,
+            NativeHead,
+            NoCleaner,
+            TweetCleaner,
+            _LastToken,
+        )
     }
 
     def find(self, role: str, name: str) -> type[Any]:
@@ -33,15 +57,30 @@ class Registry:
             raise ConfigError(f"no {role} is called {name!r}")
         return self.known[name]
 
+    def origin(self, component: type[Any]) -> Origin:
+        return Origin("tocsin", "0")
 
-@pytest.fixture(params=["bert", "bert-pooler", "roberta", "xlm-roberta", "distilbert"])
+
+NATIVE = [
+    "bert",
+    "bert-pooler",
+    "roberta",
+    "xlm-roberta",
+    "distilbert",
+    "deberta-v2",
+    "modernbert",
+    "modernbert-mean",
+]
+
+
+@pytest.fixture(params=NATIVE)
 def trained_native(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    kind, _, pooler = request.param.partition("-p")
+    kind, pooler, _ = request.param.partition("-pooler")
     tiny_encoder(tmp_path / "encoder", kind, pooler=bool(pooler))
     return _trained(tmp_path, "native")
 
 
-def _trained(folder: Path, head: str, **options: Any) -> Any:
+def _trained(folder: Path, head: Any, **options: Any) -> Any:
     model = tiny_classifier(folder / "encoder", head, **options)
     data = tiny_data(folder / "m.parquet", cleaner=TweetCleaner())
     quiet_trainer(folder, max_epochs=1).fit(model, datamodule=data)
@@ -77,7 +116,13 @@ def test_native_bundle_agrees_with_model_and_with_transformers_pipeline(
     from transformers import pipeline
 
     pipe = pipeline("text-classification", model=str(folder), top_k=None, device="cpu")
-    for text, row in zip(TEXTS, wanted, strict=True):
+    logits = _logits(trained_native, TEXTS)
+    pipe.model.eval()
+    for text, row, logits_L in zip(TEXTS, wanted, logits, strict=True):
+        ids = pipe.tokenizer(bundle.clean(text), truncation=True, return_tensors="pt")
+        with torch.no_grad():
+            theirs = pipe.model(input_ids=ids["input_ids"], attention_mask=ids["attention_mask"]).logits[0]
+        np.testing.assert_allclose(theirs.numpy(), logits_L, atol=1e-5)
         given = {one["label"]: one["score"] for one in pipe([bundle.clean(text)], truncation=True)[0]}
         np.testing.assert_allclose([given[name] for name in LABELS], row, atol=1e-5)
 
@@ -97,14 +142,64 @@ def test_sentence_transformers_gives_the_same_vectors(tmp_path: Path) -> None:
     sentence_transformers = pytest.importorskip(
         "sentence_transformers", reason="the extra `bench` brings sentence-transformers"
     )
-    for head in ("linear", "native"):
-        options = {"encoder": {"prompt": "help: "}} if head == "linear" else {}
-        model = _trained(tmp_path / head, head, **options)
-        folder = _save(model, tmp_path / head / "bundle", NoCleaner())
+    prompt = {"prompt": "help: "}
+    cases: dict[str, tuple[str, dict[str, Any], str]] = {
+        "mean": ("linear", {"encoder": prompt}, "bert"),
+        "max": ("linear", {"encoder": prompt, "pooling": MaxPooling()}, "bert"),
+        "cls": ("linear", {"pooling": ClsPooling()}, "bert"),
+        "last": ("linear", {"pooling": _LastToken()}, "bert"),
+        "native": ("native", {}, "bert"),
+        "native-mean": ("native", {}, "modernbert-mean"),
+    }
+    for name, (head, options, kind) in cases.items():
+        tiny_encoder(tmp_path / name / "encoder", kind)
+        model = tiny_classifier(tmp_path / name / "encoder", head, **options)
+        model.build()
+        folder = _save(model, tmp_path / name / "bundle", NoCleaner())
         peer = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
         np.testing.assert_allclose(
-            load_bundle(folder, Registry()).encode(TEXTS[:4]), peer.encode(TEXTS[:4]), atol=1e-5
+            load_bundle(folder, Registry()).encode(TEXTS[:4]), peer.encode(TEXTS[:4]), atol=1e-5, err_msg=name
         )
+
+
+def test_a_pooling_that_learns_travels_in_the_bundle(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    model = _trained(tmp_path, MlpHead(8), pooling=AttentionPooling())
+    assert model.pooling.query_D.abs().max() > 0
+    folder = _save(model, tmp_path / "bundle")
+    bundle = load_bundle(folder, Registry())
+    np.testing.assert_allclose(bundle.predict(TEXTS).logits, _logits(model, TEXTS), atol=1e-5)
+    weights = load_file(folder / "pooling.safetensors")
+    assert torch.equal(weights["query_D"], model.pooling.query_D)
+    # sentence-transformers knows no such pooling: it must find none here rather than another one.
+    assert not (folder / "modules.json").exists()
+    assert not (folder / "1_Pooling").exists()
+    sentence_transformers = pytest.importorskip(
+        "sentence_transformers", reason="the extra `bench` brings sentence-transformers"
+    )
+    with pytest.raises((OSError, ValueError)):
+        sentence_transformers.SentenceTransformer(str(folder), device="cpu")
+
+    save_file({"query_D": weights["query_D"] + 50.0}, folder / "pooling.safetensors")
+    with pytest.raises(BundleError, match="canary texts are off"):
+        load_bundle(folder, Registry())
+    save_file({"query_D": torch.zeros(3)}, folder / "pooling.safetensors")
+    with pytest.raises(BundleError, match="do not fit"):
+        load_bundle(folder, Registry())
+    (folder / "pooling.safetensors").unlink()
+    with pytest.raises(BundleError, match=r"pooling\.safetensors"):
+        load_bundle(folder, Registry())
+
+
+def test_weights_of_a_pooling_that_has_none_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    folder = _save(_trained(tmp_path, "linear"), tmp_path / "bundle")
+    assert not (folder / "pooling.safetensors").exists()
+    save_file({"query_D": torch.zeros(16)}, folder / "pooling.safetensors")
+    with pytest.raises(BundleError, match="do not fit"):
+        load_bundle(folder, Registry())
 
 
 def test_predictions_do_not_depend_on_order_or_passes(tmp_path: Path) -> None:

@@ -52,6 +52,16 @@ def test_one_components_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert "In a YAML file, at data:\n  data: {class_path: LabelledMessages, init_args: {train: …}}\n" in out
 
 
+# What stands for "…" where text will not do.
+_SAMPLES = {
+    "Columns": "[water]",
+    "Categories": "{kind: [flood, fire]}",
+    "RandomSplit": "7",
+    "StratifiedGroupedSplit": "[water]",
+    "Union": "[{class_path: Columns, init_args: {names: [water]}}]",
+}
+
+
 def test_what_is_shown_for_yaml_and_command_line_is_accepted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -66,7 +76,7 @@ def test_what_is_shown_for_yaml_and_command_line_is_accepted(
                 continue
             path = out.split("In a YAML file, at ")[1].split(":")[0]
             lines = out.split(f"at {path}:\n")[1].split("On the command line")[0].splitlines()
-            given = strict_load("\n".join(lines).replace("…", "[water]" if name == "Columns" else "x"))
+            given = strict_load("\n".join(lines).replace("…", _SAMPLES.get(name, "x")))
             config = strict_load(CONFIG)
             place = config
             for key in path.split(".")[:-1]:

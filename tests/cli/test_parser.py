@@ -102,7 +102,7 @@ def test_overrides_in_both_spellings(parse) -> None:
             "",
             "",
             ["--model.head", "LinerHead"],
-            ["model.init_args.head: No head", "Known heads: LinearHead, NativeHead"],
+            ["model.init_args.head: No head", "Known heads: LinearHead, MlpHead, NativeHead"],
         ),
         (
             "MeanPooling",

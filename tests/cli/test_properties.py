@@ -310,6 +310,10 @@ def trees() -> list[dict[str, Any]]:
 def _plain(option: Option) -> Any:
     strategy = drawn(option.annotation)
     assert strategy is not None
+    if typing.get_origin(option.annotation) is dict:
+        return {"kind": ["a"]}
+    if any(role_of(part) == "label_scheme" for part in typing.get_args(option.annotation)):
+        return [{"class_path": "Columns", "init_args": {"names": ["a"]}}]
     wanted = {str: "text", int: 3, float: 0.5}
     return wanted.get(option.annotation, ["a"])
 

@@ -1,4 +1,4 @@
-"""Poolings, heads, losses, schedules, cut vocabularies, probes and frozen features, each against a reference."""
+"""Schedules, parameter groups, cut vocabularies, probes and frozen features, each against a reference."""
 
 import json
 from pathlib import Path
@@ -9,57 +9,17 @@ import pytest
 import torch
 
 from tests.builders import quiet_trainer, tiny_classifier, tiny_data, tiny_encoder, tiny_tokenizer
-from tocsin.errors import ConfigError
+from tocsin.errors import CheckpointError, ConfigError
 from tocsin.models.encoders import TransformerEncoder
-from tocsin.models.heads import LinearHead
+from tocsin.models.frozen import network_key
+from tocsin.models.heads import LinearHead, MlpHead
 from tocsin.models.losses import BinaryCrossEntropy
-from tocsin.models.native_head import LAYOUTS, NativeHead
+from tocsin.models.native_head import NativeHead
 from tocsin.models.optimizers import AdamW, parameter_groups
-from tocsin.models.pooling import ClsPooling, MeanPooling
+from tocsin.models.pooling import AttentionPooling, MeanPooling
 from tocsin.models.probe import fit_probe
 from tocsin.models.schedules import Constant, CosineWithWarmup, LinearWithWarmup
 from tocsin.models.vocabulary import cut_pieces, kept_pieces
-
-
-def test_mean_pooling_is_the_mean_of_real_tokens() -> None:
-    hidden = torch.arange(12.0).view(1, 4, 3)
-    mask = torch.tensor([[1, 1, 0, 0]])
-    torch.testing.assert_close(MeanPooling()(hidden, mask), hidden[:, :2].mean(1))
-    assert MeanPooling()(hidden, torch.zeros(1, 4, dtype=torch.long)).abs().max() == 0
-
-
-def test_cls_pooling_is_the_first_state() -> None:
-    hidden = torch.randn(2, 3, 4)
-    assert torch.equal(ClsPooling()(hidden, torch.ones(2, 3)), hidden[:, 0])
-
-
-@pytest.mark.parametrize("weight", [None, 3.0])
-def test_loss_is_torchs_over_known_labels(weight: float | None) -> None:
-    logits, targets = torch.randn(5, 4), torch.randint(0, 2, (5, 4)).float()
-    known = torch.randint(0, 2, (5, 4)).float()
-    loss = BinaryCrossEntropy(weight)
-    loss.prepare(np.where(known.numpy() > 0, targets.numpy(), np.nan))
-    logits[known == 0] = float("inf")  # what stands under a null must not reach the sum
-    total, count = loss(logits, targets, known)
-    factor = None if weight is None else torch.full((4,), weight)
-    every = torch.nn.functional.binary_cross_entropy_with_logits(
-        logits, targets, pos_weight=factor, reduction="none"
-    )
-    torch.testing.assert_close(total, every[known == 1].sum())
-    assert count == known.sum()
-
-
-def test_automatic_pos_weight_is_negatives_over_positives_within_bounds() -> None:
-    targets = np.array([[1, 0, np.nan], [0, 0, 1], [0, 0, 1], [0, 0, np.nan]], dtype=np.float32)
-    loss = BinaryCrossEntropy("auto", max_pos_weight=50.0)
-    loss.prepare(targets)
-    torch.testing.assert_close(loss.pos_weight_L, torch.tensor([3.0, 1.0, 1 / 50.0]))
-
-
-@pytest.mark.parametrize("bad", [0.0, -1.0])
-def test_pos_weight_must_be_positive(bad: float) -> None:
-    with pytest.raises(ConfigError, match="pos_weight"):
-        BinaryCrossEntropy(bad)
 
 
 def test_schedules_rise_and_fall() -> None:
@@ -89,63 +49,6 @@ def test_biases_norms_and_embeddings_are_not_decayed(tmp_path: Path) -> None:
     assert any("word_embeddings" in n for n in spared)
     assert decayed | spared == {n for n, p in model.named_parameters() if p.requires_grad}
     assert isinstance(AdamW().build(groups, scaled_gradients=True), torch.optim.AdamW)
-
-
-# Native heads ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", sorted(LAYOUTS))
-@pytest.mark.parametrize("pooler", [False, True])
-def test_native_head_is_transformers_own(tmp_path: Path, kind: str, pooler: bool) -> None:
-    """Same weights, same logits as `AutoModelForSequenceClassification`, and BERT keeps its trained pooler."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification
-
-    folder = tiny_encoder(tmp_path / "encoder", kind, pooler=pooler)
-    encoder = TransformerEncoder(str(folder))
-    encoder.load()
-    head = NativeHead()
-    head.build(encoder.config, 5, encoder.pooler)
-    assert (encoder.pooler is not None) == (kind != "distilbert" and pooler)
-    if kind == "bert" and encoder.pooler is not None:
-        assert torch.equal(head.dense.weight, encoder.pooler["dense.weight"])
-    config = AutoConfig.from_pretrained(folder, num_labels=5)
-    peer = AutoModelForSequenceClassification.from_config(config)
-    layout = LAYOUTS[kind]
-    state = {
-        layout.encoder_prefix + k: v for k, v in encoder.pretrained_state().items()
-    } | head.native_state()
-    result = peer.load_state_dict(state, strict=False)
-    assert not result.unexpected_keys
-    assert all("position_ids" in key or "token_type_ids" in key for key in result.missing_keys)
-    assert config.architectures is None or layout.architecture == type(peer).__name__
-    ids, mask = torch.tensor([[0, 9, 8, 2], [0, 7, 2, 1]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
-    for module in (encoder, head, peer):
-        module.eval()
-    torch.testing.assert_close(
-        head(encoder(ids, mask), mask, None), peer(input_ids=ids, attention_mask=mask).logits
-    )
-
-
-def test_native_head_refuses_other_architectures() -> None:
-    from transformers import GPT2Config
-
-    with pytest.raises(ConfigError, match="gpt2"):
-        NativeHead().build(GPT2Config(), 2)
-
-
-@pytest.mark.parametrize("kind", ["bert", "distilbert"])
-def test_probe_start_leaves_the_probes_logits(tmp_path: Path, kind: str) -> None:
-    encoder = TransformerEncoder(str(tiny_encoder(tmp_path / "encoder", kind)))
-    encoder.load()
-    head = NativeHead()
-    head.build(encoder.config, 3, None)
-    head.open_for_probe()
-    features = torch.randn(20, 16)
-    weight, bias = torch.randn(3, 16), torch.randn(3)
-    head.set_output(weight, bias)
-    head.eval()
-    activation = torch.tanh(features * head.identity_scale) if kind == "bert" else features.relu()
-    torch.testing.assert_close(head.classify(features), activation @ weight.T + bias)
 
 
 # Probe ---------------------------------------------------------------------------------------------------------------
@@ -190,7 +93,7 @@ class _Nothing:
     def of(self, part: Any, split: str) -> None: ...
 
 
-@pytest.mark.parametrize("head", ["linear", "native"])
+@pytest.mark.parametrize("head", ["linear", "native", "mlp"])
 def test_frozen_encoder_runs_once_and_gives_the_same_fit(tmp_path: Path, head: str) -> None:
     tiny_encoder(tmp_path / "encoder")
     calls = 0
@@ -198,7 +101,8 @@ def test_frozen_encoder_runs_once_and_gives_the_same_fit(tmp_path: Path, head: s
     def fit(cached: bool) -> Any:
         nonlocal calls
         torch.manual_seed(0)
-        model = tiny_classifier(tmp_path / "encoder", head, dropout=0.0, encoder={"freeze": "all"})
+        made = MlpHead(8, dropout=0.0) if head == "mlp" else head
+        model = tiny_classifier(tmp_path / "encoder", made, dropout=0.0, encoder={"freeze": "all"})
         model.build()
         calls = 0
         forward = model.encoder.forward
@@ -235,6 +139,72 @@ def test_cached_vectors_miss_when_the_encoder_differs(tmp_path: Path) -> None:
     prompted = TransformerEncoder(str(tmp_path / "0"), prompt="x: ")
     prompted.load()
     assert len({*digests, prompted.digest}) == 3
+
+
+def test_cached_vectors_miss_when_what_the_head_reads_or_the_pooling_learned_differs(tmp_path: Path) -> None:
+    keys = []
+    for kind in ("modernbert", "modernbert-mean"):  # equal weights; only config.json differs
+        encoder = TransformerEncoder(str(tiny_encoder(tmp_path / kind, kind)))
+        encoder.load()
+        head = NativeHead()
+        head.build(encoder.config, 2)
+        keys.append(network_key(encoder, None, head))
+    pooling = AttentionPooling()
+    pooling.build(encoder.config)
+    keys.append(network_key(encoder, pooling, LinearHead()))
+    with torch.no_grad():
+        pooling.query_D.add_(1.0)
+    keys.append(network_key(encoder, pooling, LinearHead()))
+    assert len(set(keys)) == 4
+
+
+def test_a_pooling_that_learns_is_trained_over_a_frozen_encoder_too(tmp_path: Path) -> None:
+    """Its features differ after each step, so they are not kept; a probe starts from them all the same."""
+    tiny_encoder(tmp_path / "encoder")
+    model = tiny_classifier(
+        tmp_path / "encoder",
+        dropout=0.0,
+        encoder={"freeze": "all"},
+        pooling=AttentionPooling(),
+        start_from_probe=True,
+    )
+    data = tiny_data(tmp_path / "m.parquet")
+    trainer = quiet_trainer(tmp_path)
+    trainer.fit(model, datamodule=data)
+    assert model.pooling.query_D.abs().max() > 0
+    trainer.save_checkpoint(tmp_path / "saved.ckpt")
+
+    def resume(pooling: Any) -> Any:
+        again = tiny_classifier(tmp_path / "encoder", dropout=0.0, encoder={"freeze": "all"}, pooling=pooling)
+        quiet_trainer(tmp_path).fit(again, datamodule=data, ckpt_path=tmp_path / "saved.ckpt")
+        return again
+
+    assert torch.equal(resume(AttentionPooling()).pooling.query_D, model.pooling.query_D)
+    with pytest.raises(CheckpointError, match="the pooling AttentionPooling; this model has MeanPooling"):
+        resume(MeanPooling())
+
+
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+def test_an_mlp_starts_from_a_probe(tmp_path: Path, activation: Any) -> None:
+    tiny_encoder(tmp_path / "encoder")
+    model = tiny_classifier(
+        tmp_path / "encoder", MlpHead(24, activation), optimizer=AdamW(lr=1e-9), start_from_probe=True
+    )
+    data = tiny_data(tmp_path / "m.parquet")
+    quiet_trainer(tmp_path, max_epochs=1).fit(model, datamodule=data)
+    prior = data.prior()
+    constant = -np.mean([p * np.log(p) + (1 - p) * np.log(1 - p) for p in prior])
+    rows = data.rows("train")
+    targets = data.targets(rows)
+    model.eval()
+    losses = []
+    with torch.no_grad():
+        for part in data.passes(rows):
+            logits = model(part.input_ids_BT, part.mask_BT)
+            losses.append(torch.stack(model.loss(logits, part.targets_BL, part.known_BL)))
+    total, weight = torch.stack(losses).sum(0).tolist()
+    assert weight == np.count_nonzero(~np.isnan(targets))
+    assert total / weight < 0.9 * constant  # without a step that moves anything
 
 
 # Encoders ------------------------------------------------------------------------------------------------------------
@@ -345,20 +315,3 @@ def test_components_remember_their_arguments() -> None:
     assert NativeHead().arguments == {"dropout": None, "identity_scale": 0.1}
     assert MeanPooling().arguments == {}
     assert TransformerEncoder("x", freeze=2).arguments["freeze"] == 2
-
-
-@pytest.mark.parametrize("labels", [1, 500])
-@pytest.mark.parametrize("head", [LinearHead, NativeHead])
-def test_heads_take_one_row_many_labels_and_all_nulls(labels: int, head: type[Any]) -> None:
-    from transformers import BertConfig
-
-    made = head()
-    made.build(BertConfig(hidden_size=16, num_attention_heads=2), labels)
-    hidden, mask = torch.randn(1, 3, 16, requires_grad=True), torch.ones(1, 3)
-    logits = made(hidden, mask, hidden.mean(1))
-    assert logits.shape == (1, labels)
-    total, weight = BinaryCrossEntropy()(logits, torch.zeros(1, labels), torch.zeros(1, labels))
-    total.backward()
-    assert weight == 0
-    assert total == 0
-    assert torch.isfinite(hidden.grad).all()

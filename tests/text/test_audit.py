@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from tocsin.text.audit import Audit, Duplicates, LabelCounts, audit
+from tocsin.text.audit import EQUAL_TEXTS, Audit, Duplicates, LabelCounts, Lengths, audit
 from tocsin.text.audit_tables import languages_line
+from tocsin.text.crossings import Crossing, column_groups, crossing
 
 NAN = np.nan
 NAMES = np.array(["train", "train", "train", "validation", "test", ""])
@@ -76,8 +77,58 @@ def test_languages_and_duplicates() -> None:
     assert result.duplicates == Duplicates(groups=1, rows=2, conflicting=1)
 
 
+def test_languages_by_split() -> None:
+    assert small().by_language == {
+        "en": {"train": 2, "test": 1},
+        "ht": {"train": 1, "": 1},
+        "unknown": {"validation": 1},
+    }
+    empty = pa.table({"text": ["a", "b"], "lang": ["", None]})
+    assert audit(empty, np.array(["train"] * 2), [], np.zeros((2, 0))).by_language == {
+        "unknown": {"train": 2}
+    }
+
+
+def test_characters() -> None:
+    texts = ["a" * length for length in range(1, 101)]
+    table = pa.table({"text": texts, "lang": pa.nulls(100, pa.string())})
+    result = audit(table, np.full(100, "train"), [], np.zeros((100, 0), np.float32))
+    assert result.splits["train"].characters == Lengths(median=50, most=95, longest=100)
+    assert "95% up to" in shown(result)
+
+
+def test_what_crosses() -> None:
+    result = small(
+        similar={"near-duplicates": np.array([0, 1, 0, 0, 1, 2])},
+        values={"event": np.array([0, 0, 0, -1, 1, 0])},
+    )
+    assert result.groups == {
+        EQUAL_TEXTS: Crossing(groups=3, crossing=1, seen={"validation": 1, "test": 0}),
+        "near-duplicates": Crossing(groups=2, crossing=2, seen={"validation": 1, "test": 1}),
+        "event": Crossing(groups=2, crossing=0, seen={"validation": 0, "test": 0}),
+    }
+    assert result.similar == {"near-duplicates": Duplicates(groups=2, rows=3, conflicting=1)}
+    text = shown(result)
+    assert "Near-duplicates: 3 messages say almost what an earlier one does (2 groups; 1 of them" in text
+    assert "test seen in train" in text
+    assert "1 100.0%" in text
+    assert crossing(np.array(["train"]), np.array([-1])) == Crossing(0, 0, {})
+
+
+def test_groups_of_a_column() -> None:
+    table = pa.table({"event": pa.array(["flood", None, "", "fire", "flood"]).dictionary_encode()})
+    assert column_groups(table, "event").tolist() == [0, -1, -1, 2, 0]
+
+
+def test_what_reading_left_out_is_shown() -> None:
+    read = {"dropped_empty": 1200, "kept_empty": 0, "null_texts": 3, "repeated_ids": 0}
+    text = shown(small(read=read))
+    assert "Reading: 1,200 dropped as empty after cleaning; 3 without a text" in text
+    assert "repeated" not in text
+
+
 def test_plain_data() -> None:
-    plain = small(crossing=["a sentence"]).to_dict()
+    plain = small(crossing=["a sentence"], similar={"near": np.zeros(6, int)}).to_dict()
     assert json.loads(json.dumps(plain)) == plain
     assert plain["labels"]["fire"]["train"] == {
         "positives": 2,
@@ -96,7 +147,7 @@ def test_shown() -> None:
         "train",
         "in none",
         "cut at 32",
-        "en 3 (50.0%)",
+        "Languages: messages",
         "no positive in train, few",
         "null",
         "2 of 2 labels",

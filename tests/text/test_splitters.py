@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tocsin.errors import ConfigError, DataError
+from tocsin.plugins.testing import check_splitter
 from tocsin.text.cleaners import NoCleaner
 from tocsin.text.duplicates import normalise
 from tocsin.text.messages import read_messages
-from tocsin.text.splitters import SPLITS, GivenSplit, GroupedSplit, Splitter, crossing_texts
+from tocsin.text.splitters import SPLITS, GivenSplit, GroupedSplit, RandomSplit, Splitter, crossing_texts
 
 
 def table_of(texts: list[str], **columns: Any) -> pa.Table:
@@ -109,6 +110,80 @@ class TestGroupedSplit:
     def test_columns(self) -> None:
         assert GroupedSplit().columns == ()
         assert GroupedSplit(by="user").columns == ("user",)
+
+    def test_a_group_larger_than_the_share_it_fell_into_is_named(self) -> None:
+        users = ["many"] * 60 + [f"user {number}" for number in range(40)]
+        table = table_of([f"message {number}" for number in range(100)], user=users)
+        splits = set()
+        for seed in range(40):
+            split = GroupedSplit(by="user", validation=0.2, test=0.2, seed=seed).split(table)
+            splits.add(split.names[0])
+            share = {"train": 0.6, "validation": 0.2, "test": 0.2}[split.names[0]]
+            told = [sentence for sentence in split.crossing if "'many'" in sentence]
+            assert bool(told) == (share < 0.6)
+            if told:
+                assert "the group user 'many' (60 messages, 60.0%) is alone more than the share of" in told[0]
+        assert splits == set(SPLITS)
+
+
+class TestNearDuplicates:
+    """GroupedSplit by near-duplicates."""
+
+    TEXTS = (
+        "Bridge down near the market, two families on the roof",
+        "RT @aid: bridge down near the market, two families on the roof http://t.co/1",
+        "Bridge down near the markets, two families on the roof",
+        "We need drinking water and tents in the north",
+        "we need drinking water and tents in the north!!",
+    )
+
+    def test_near_duplicates_are_in_one_split(self) -> None:
+        pytest.importorskip("datasketch")
+        table = table_of([*self.TEXTS, *(f"{word} message" * 3 for word in "abcdefghijklmnopqrst")])
+        seen = set()
+        for seed in range(30):
+            names = GroupedSplit("near_duplicates", validation=0.3, test=0.3, seed=seed).split(table).names
+            assert len(set(names[:3])) == 1
+            assert len(set(names[3:5])) == 1
+            seen |= {(names[0], names[3])}
+        assert len(seen) == 9, "large groups fall into every split, each for itself"
+
+    def test_contract_and_settings(self) -> None:
+        pytest.importorskip("datasketch")
+        splitter = GroupedSplit("near_duplicates")
+        assert splitter.columns == ()
+        assert splitter.whole_table
+        assert not GroupedSplit().whole_table
+        texts = pa.table({"text": list(self.TEXTS)})
+        check_splitter(GroupedSplit, texts, by="near_duplicates", validation=0.3, test=0.3)
+        with pytest.raises(ConfigError, match=r"threshold is 0\.1"):
+            GroupedSplit("near_duplicates", threshold=0.1)
+
+
+class TestRandomSplit:
+    """By row, and aloud."""
+
+    def test_shares_and_what_leaks(self) -> None:
+        texts = ["the same"] * 2000
+        table = table_of(texts, id=[f"m{number}" for number in range(2000)])
+        split = RandomSplit(seed=1, validation=0.2, test=0.1).split(table)
+        counts = split.counts()
+        assert counts["validation"] == pytest.approx(400, abs=60)
+        assert counts["test"] == pytest.approx(200, abs=50)
+        assert split.crossing[0].startswith("RandomSplit divides by row")
+        assert split.crossing[1].startswith("1 texts stand in more than one split")
+        assert (split.names != RandomSplit(seed=2, validation=0.2, test=0.1).split(table).names).any()
+
+    def test_it_has_to_be_chosen(self) -> None:
+        with pytest.raises(TypeError, match="seed"):
+            RandomSplit()  # type: ignore[call-arg]
+        with pytest.raises(ConfigError, match="sum under 1"):
+            RandomSplit(seed=1, test=1.0)
+
+    def test_contract(self) -> None:
+        check_splitter(RandomSplit, seed=1)
+        with pytest.raises(DataError, match="no column 'id'"):
+            RandomSplit(seed=1).split(table_of(["a"]))
 
 
 class TestGivenSplit:

@@ -23,7 +23,7 @@ def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_makes_a_dated_folder_and_a_relative_link(tmp_path: Path) -> None:
     with start_run("crisis", "fit", tmp_path) as run:
         assert run.path.parent == tmp_path / "crisis"
-        assert runs._DATED.fullmatch(run.path.name)["verb"] == "fit"
+        assert runs.DATED.fullmatch(run.path.name)["verb"] == "fit"
         assert run.title == f"crisis/{run.path.name}"
         link = tmp_path / "crisis" / "latest-fit"
         assert os.readlink(link) == run.path.name

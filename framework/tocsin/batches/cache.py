@@ -16,15 +16,20 @@ import pyarrow as pa
 
 from tocsin.errors import ConfigError, DataError
 from tocsin.text.folders import whole_file
+from tocsin.text.messages import iterate_strings
 
-__all__ = ["TokenStore", "content_key", "file_digest", "tokenizer_digest", "write_arrow"]
+__all__ = ["TokenStore", "content_key", "file_digest", "texts_digest", "tokenizer_digest", "write_arrow"]
 
 _FORMAT = 1
 _CHUNK = 8192  # messages a record batch: large enough for the tokenizer's threads, small enough for the progress bar
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
+    """SHA-256 of a file's bytes, hexadecimal; of a folder: of its files' names and digests."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        lines = [f"{file.relative_to(path).as_posix()} {file_digest(file)}\n" for file in files]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -176,3 +181,13 @@ def _tokenise(
             schema=TokenStore._SCHEMA,
         )
         advance(len(strings))
+
+
+def texts_digest(texts: pa.ChunkedArray) -> str:
+    """Return the SHA-256, in hexadecimal, of texts in their order."""
+    digest = hashlib.sha256()
+    for text in iterate_strings(texts):
+        encoded = text.encode()
+        # Lengths go in too: two texts must not give the digest of their sum.
+        digest.update(len(encoded).to_bytes(8, "little") + encoded)
+    return digest.hexdigest()

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tocsin.labels.targets import hard_targets
+
 __all__ = ["SPLITS", "Corpus", "choose_rows"]
 
 SPLITS = ("train", "validation", "test")
@@ -20,7 +22,7 @@ class Corpus:
 
     Args:
         table: One row a message: file, row, id, lang, text and the carried columns.
-        targets_NL: float32 in [0, 1], NaN where unknown.
+        targets_NL: float32: 0, 1, with soft labels a probability in between, NaN where unknown.
         label_names: L names in order.
         split_names: Split of each row: train, validation, test or "" for none.
         crossing: Sentences that count what crosses the splits.
@@ -56,8 +58,16 @@ class Corpus:
             )
 
     def prior(self) -> np.ndarray:
-        """Share of positives of each label among known training labels, `(L,)`; NaN where none is known."""
+        """Share of positives of each label among known training labels, `(L,)`; NaN where none is known.
+
+        Of soft labels, the mean probability.
+        """
         return self._prior
+
+    @property
+    def hard_targets_NL(self) -> np.ndarray:
+        """Targets for what cannot use a probability: 0, 1 and NaN, float32; soft ones are 1 from 0.5 up."""
+        return hard_targets(self.targets_NL)
 
     def counts(self) -> dict[str, int]:
         """Messages of each split."""

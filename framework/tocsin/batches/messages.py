@@ -1,6 +1,5 @@
 """The LightningDataModule of labelled messages: read, clean, split, tokenise once, and cut steps into passes."""
 
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,30 +11,33 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader
 
-from tocsin.batches.cache import TokenStore, content_key, file_digest, tokenizer_digest
-from tocsin.batches.corpus import SPLITS, Corpus, choose_rows
+from tocsin.batches.balance import positives_of, rare_labels, repeat_factors, sampling_facts
+from tocsin.batches.cache import TokenStore, content_key, file_digest, texts_digest, tokenizer_digest
+from tocsin.batches.corpus import Corpus
 from tocsin.batches.passes import MessagePass, cut_passes
 from tocsin.batches.protocols import ReadsTokens
-from tocsin.batches.rows import SplitRows
+from tocsin.batches.reading import SplitWarning, assemble_corpus
+from tocsin.batches.rows import SplitRows, StepLoader
 from tocsin.batches.sampler import PassSampler, StepSampler
-from tocsin.errors import ConfigError, DataError
+from tocsin.batches.settings import check_counts, check_settings
+from tocsin.errors import ConfigError, DataError, LabelError
 from tocsin.labels.schemes import LabelScheme
 from tocsin.text.audit import Audit, audit
 from tocsin.text.cleaners import Cleaner, NoCleaner
 from tocsin.text.folders import cache_folder
-from tocsin.text.messages import iterate_strings, read_messages, source_column
+from tocsin.text.messages import source_column
 from tocsin.text.progress import progress_bar
 from tocsin.text.readers import Reader, reader_for, resolve_data_path
-from tocsin.text.splitters import GroupedSplit, Splitter, crossing_texts
+from tocsin.text.splitters import GroupedSplit, Splitter
 
-__all__ = ["LabelledMessages", "SplitWarning"]
+__all__ = ["LabelledMessages", "RareLabelWarning", "SplitWarning"]
 
 # Measured on two cores: small passes keep activations in the processor's cache; a GPU wants large matrices.
 _TOKENS_PER_PASS = {"cpu": 1024, "cuda": 16384}
 
 
-class SplitWarning(UserWarning):
-    """Messages cross the splits, or a split is not what its name promises."""
+class RareLabelWarning(UserWarning):
+    """Labels have fewer positive training messages than were asked for."""
 
 
 class LabelledMessages(LightningDataModule):
@@ -62,6 +64,15 @@ class LabelledMessages(LightningDataModule):
             null: 1,024 on a CPU, 16,384 on a GPU.
         pool_steps: 1: plain shuffling. k: messages of a step are drawn alike in length from shuffled pools of k steps
             (less padding; a step is then no random sample of all lengths).
+        balanced: null: each training message comes once an epoch. A share t, such as 0.01: repeat-factor sampling
+            (Gupta et al. 2019, arXiv 1908.03195). A message with a label that is on in the share f < t of the training
+            messages comes sqrt(t/f) times an epoch, by its rarest label; the others once. It has a bias: the model sees
+            more positives of rare labels, and of labels that go with them, than there are, so probabilities lean
+            upwards and want calibration; an epoch is longer; few messages seen often are soon learned by heart. The
+            share that is seen is recorded, and stands in the model card. Losses that weigh rare labels too (pos_weight:
+            auto) count the messages without repeats, and would correct twice: use one of the two.
+        min_positives: Positive training messages that a label should have at least (from 0.5 up, of soft labels).
+        on_rare: What a fit does about a label with fewer: warn, refuse, or ignore it.
         seed: Of shuffling and of `max_messages`; null takes `seed_everything`'s.
         cache: Folder of token caches; null for $TOCSIN_CACHE or ~/.cache/tocsin.
     """
@@ -85,29 +96,16 @@ class LabelledMessages(LightningDataModule):
         batch_size: int = 32,
         tokens_per_pass: int | None = None,
         pool_steps: int = 1,
+        balanced: float | None = None,
+        min_positives: int = 1,
+        on_rare: Literal["warn", "refuse", "ignore"] = "warn",
         seed: int | None = None,
         cache: str | None = None,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True
-        for name, value in (
-            ("max_length", max_length),
-            ("batch_size", batch_size),
-            ("pool_steps", pool_steps),
-        ):
-            if value < 1:
-                raise ConfigError(f"LabelledMessages: {name} is {value}; wanted at least 1.")
-        if tokens_per_pass is not None and tokens_per_pass < 1:
-            raise ConfigError(
-                f"LabelledMessages: tokens_per_pass is {tokens_per_pass}; wanted at least 1, or null."
-            )
-        for split, most in (max_messages or {}).items():
-            if split not in SPLITS:
-                raise ConfigError(
-                    f"LabelledMessages: max_messages names {split!r}; the splits are {', '.join(SPLITS)}."
-                )
-            if most < 0:
-                raise ConfigError(f"LabelledMessages: max_messages of {split} is {most}; wanted at least 0.")
+        check_counts(max_length=max_length, batch_size=batch_size, pool_steps=pool_steps)
+        check_settings(tokens_per_pass, balanced, min_positives, max_messages or {})
         if splitter is not None and (validation is not None or test is not None):
             raise ConfigError(
                 "LabelledMessages: a splitter divides `train` into three splits, but `validation` or "
@@ -128,6 +126,7 @@ class LabelledMessages(LightningDataModule):
         self.batch_size = batch_size
         self.tokens_per_pass = tokens_per_pass
         self.pool_steps = pool_steps
+        self.balanced, self.min_positives, self.on_rare = balanced, min_positives, on_rare
         self.seed = seed
         self.cache = cache
         self.audit: Audit | None = None
@@ -152,64 +151,20 @@ class LabelledMessages(LightningDataModule):
         return self._corpus
 
     def _read(self) -> Corpus:
-        extra = list(
-            dict.fromkeys(
-                [*self.labels.columns, *self.slices, *(self.splitter.columns if self.splitter else ())]
-            )
-        )
-        paths = {split: [resolve_data_path(name) for name in names] for split, names in self.files.items()}
-        given = [path for split in SPLITS for path in paths[split]]
-        for path in given:
-            if given.count(path) > 1:
-                raise DataError(
-                    "named more than once in train, validation and test; its rows can stand in one split only.",
-                    file=path,
-                )
-        # All files in one call: ids are made unique over all of them, and types are compared between them.
-        messages = read_messages(
-            given,
+        return assemble_corpus(
+            self.labels,
+            self.files,
             text=self.text,
             id=self.id,
             lang=self.lang,
-            extra=extra,
+            slices=self.slices,
+            reader=self.reader,
             cleaner=self.cleaner,
             on_empty=self.on_empty,
-            reader=self.reader,
-            progress=True,
+            splitter=self.splitter,
+            max_messages=self.max_messages,
+            seed=self._seed(),
         )
-        table = messages.table
-        facts = {
-            name: getattr(messages, name)
-            for name in ("dropped_empty", "kept_empty", "null_texts", "repeated_ids")
-        }
-        if self.splitter is not None:
-            division = self.splitter.split(table)
-            split_names, crossing = np.asarray(division.names, dtype=object), division.crossing
-        else:
-            split_of = {str(path): split for split in SPLITS for path in paths[split]}
-            split_names = np.array([split_of[file] for file in table["file"].to_pylist()], dtype=object)
-            crossing = crossing_texts(table, split_names)
-        split_names = choose_rows(table["id"], split_names, self.max_messages, self._seed())
-        corpus = Corpus(
-            table,
-            self.labels.targets(table),
-            tuple(self.labels.names),
-            split_names,
-            crossing,
-            facts,
-            self.max_messages,
-            tuple(self.slices),
-        )
-        if not corpus.counts()["train"] and not corpus.counts()["test"]:
-            raise DataError(
-                f"no message is left in train or test: {len(table)} were read, {facts['dropped_empty']} "
-                "dropped as empty. Look at "
-                "the text column, the cleaner and the splitter.",
-                file=", ".join(self.files["train"]),
-            )
-        for sentence in crossing:
-            rank_zero_warn(sentence, category=SplitWarning)
-        return corpus
 
     def _seed(self) -> int:
         return int(os.environ.get("PL_GLOBAL_SEED", "0")) if self.seed is None else self.seed
@@ -236,7 +191,11 @@ class LabelledMessages(LightningDataModule):
         self._tokenise(self._model())
 
     def setup(self, stage: str) -> None:
-        """Open the cache; before a fit, audit the data."""
+        """Open the cache; before a fit, audit the data.
+
+        Raises:
+            LabelError: Under `on_rare: refuse`, labels have too few positive training messages.
+        """
         if self._tokens is None:
             self._tokenise(self._model())
         if stage == "fit" and self.audit is None:
@@ -245,6 +204,21 @@ class LabelledMessages(LightningDataModule):
                 from rich.console import Console
 
                 Console(stderr=True).print(self.audit.render())
+            self._check_rare_labels()
+
+    def _check_rare_labels(self) -> None:
+        train = self.rows("train")
+        if self.on_rare == "ignore" or not len(train):  # without any message the loader says so
+            return
+        positives_L = positives_of(self.targets(train))
+        found = rare_labels(self.corpus().label_names, positives_L, self.min_positives)
+        if found and self.on_rare == "refuse":
+            raise LabelError(
+                f"{found} Give them more messages, leave them out of the labels, or lower min_positives "
+                "(on_rare: warn goes on all the same)."
+            )
+        if found:
+            rank_zero_warn(f"{found} Read their figures with care.", category=RareLabelWarning)
 
     def _tokenise(self, model: ReadsTokens) -> None:
         corpus = self.corpus()
@@ -255,7 +229,7 @@ class LabelledMessages(LightningDataModule):
             cleaner=[type(self.cleaner).__module__, type(self.cleaner).__qualname__, self.cleaner.arguments],
             on_empty=self.on_empty,
             # The rows themselves: a reader or cleaner whose code changed gives other texts under the same name.
-            texts=_texts_digest(corpus.table["text"]),
+            texts=texts_digest(corpus.table["text"]),
             tokenizer=tokenizer_digest(model.tokenizer),
             prompt=model.prompt,
             max_length=self.max_length,
@@ -274,7 +248,7 @@ class LabelledMessages(LightningDataModule):
             corpus.table,
             corpus.split_names,
             list(corpus.label_names),
-            corpus.targets_NL,
+            corpus.hard_targets_NL,
             tokens.lengths,
             tokens.truncated,
             tokens.unknown,
@@ -294,11 +268,14 @@ class LabelledMessages(LightningDataModule):
         return self.corpus().rows(split)
 
     def targets(self, rows: np.ndarray) -> np.ndarray:
-        """Targets `(n, L)` float32, NaN where unknown."""
+        """Targets `(n, L)` float32 in [0, 1], NaN where unknown."""
         return self.corpus().targets_NL[rows]
 
     def prior(self) -> np.ndarray:
-        """Share of positives of each label among known training labels, `(L,)`, NaN where none is known."""
+        """Share of positives of each label among known training labels, `(L,)`, NaN where none is known.
+
+        As the files have them, whatever `balanced` repeats; of soft labels, the mean probability.
+        """
         return self.corpus().prior()
 
     def pieces_in_use(self) -> np.ndarray:
@@ -342,10 +319,27 @@ class LabelledMessages(LightningDataModule):
             "limits": corpus.limits,
             "crossing": corpus.crossing,
             "labels_digest": self.labels.digest,
+            **({"label_files": files} if (files := self._label_files()) else {}),
+            **({"sampling": sampling} if (sampling := self._sampling()) else {}),
             "prior": [None if np.isnan(p) else float(p) for p in corpus.prior()],
             "tokens_key": self._tokens_key,
             "seed": self._seed(),
         }
+
+    def _label_files(self) -> dict[str, str]:
+        return {str(path): file_digest(path) for path in self.labels.files}
+
+    def _factors(self) -> np.ndarray | None:
+        """How often each training message comes in an epoch, `(n,)`; None for once."""
+        if self.balanced is None:
+            return None
+        return repeat_factors(self.targets(self.rows("train")), self.balanced)
+
+    def _sampling(self) -> dict[str, Any] | None:
+        factors = self._factors()
+        if factors is None or self.balanced is None:
+            return None
+        return sampling_facts(self.targets(self.rows("train")), factors, self.balanced)
 
     def _split_rows(self, rows: np.ndarray) -> SplitRows:
         pad = self._model().tokenizer.pad_token_id
@@ -376,12 +370,19 @@ class LabelledMessages(LightningDataModule):
             )
         rank, world_size = self._ranks()
         self._sampler = StepSampler(
-            data.lengths, self.batch_size, self._budget(), self.pool_steps, self._seed(), rank, world_size
+            data.lengths,
+            self.batch_size,
+            self._budget(),
+            self.pool_steps,
+            self._seed(),
+            rank,
+            world_size,
+            self._factors(),
         )
         if self._position is not None:
             self._sampler.load_state_dict(self._position)
             self._position = None
-        return _StepLoader(data, batch_sampler=self._sampler, collate_fn=data.step)
+        return StepLoader(data, batch_sampler=self._sampler, collate_fn=data.step)
 
     def _evaluation_loader(self, split: str) -> DataLoader[Any] | list[Any]:
         data = self._split_rows(self.rows(split))
@@ -416,27 +417,5 @@ class LabelledMessages(LightningDataModule):
         self._position = state_dict or None
 
 
-class _StepLoader(DataLoader[Any]):
-    """Tells Lightning, which looks for these two methods, that a fit can be resumed within an epoch.
-
-    The position itself is state of the DataModule, counted from the steps that were trained.
-    """
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        pass
-
-
 def _as_list(names: str | list[str] | None) -> list[str]:
     return [] if names is None else [names] if isinstance(names, str) else list(names)
-
-
-def _texts_digest(texts: pa.ChunkedArray) -> str:
-    digest = hashlib.sha256()
-    for text in iterate_strings(texts):
-        encoded = text.encode()
-        # Lengths go in too: two texts must not give the digest of their sum.
-        digest.update(len(encoded).to_bytes(8, "little") + encoded)
-    return digest.hexdigest()

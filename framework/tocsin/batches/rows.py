@@ -1,12 +1,14 @@
 """The data set behind the loaders: an item is a whole pass, because lengths decide what belongs together."""
 
+from typing import Any
+
 import numpy as np
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from tocsin.batches.cache import TokenStore
 from tocsin.batches.passes import MessagePass, Step, collate
 
-__all__ = ["SplitRows"]
+__all__ = ["SplitRows", "StepLoader"]
 
 
 class SplitRows(Dataset[np.ndarray]):
@@ -43,3 +45,17 @@ class SplitRows(Dataset[np.ndarray]):
     def only_pass(self, chosen: list[np.ndarray]) -> MessagePass:
         """The one pass of an evaluation batch."""
         return self.message_pass(chosen[0])
+
+
+class StepLoader(DataLoader[Any]):
+    """Tells Lightning, which looks for these two methods, that a fit can be resumed within an epoch.
+
+    The position itself is state of the DataModule, counted from the steps that were trained.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing of its own."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing to put back."""

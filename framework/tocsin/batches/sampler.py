@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tocsin.batches.balance import draw_epoch, messages_an_epoch, repeats_digest
 from tocsin.batches.passes import cut_even_passes, cut_passes
 from tocsin.errors import ConfigError
 
@@ -12,9 +13,14 @@ __all__ = ["PassSampler", "StepSampler", "epoch_steps"]
 
 
 def epoch_steps(
-    lengths: np.ndarray, batch_size: int, pool_steps: int, seed: int, epoch: int
+    lengths: np.ndarray,
+    batch_size: int,
+    pool_steps: int,
+    seed: int,
+    epoch: int,
+    repeats: np.ndarray | None = None,
 ) -> list[np.ndarray]:
-    """Shuffle messages into optimiser steps of one epoch; each message stands in exactly one.
+    """Shuffle messages into optimiser steps of one epoch; each message stands in exactly one, unless it is repeated.
 
     Args:
         lengths: Tokens of each message, `(N,)`.
@@ -25,12 +31,14 @@ def epoch_steps(
             all lengths (the gradient of a step leans towards short or long messages; over an epoch nothing changes).
         seed: Of the fit.
         epoch: From 0.
+        repeats: How often each message is to come in an epoch, `(N,)`, at least 1: see `draw_epoch`. None: once. A
+            message may then stand twice in one step; with pools, where alike lengths meet, it mostly does.
 
     Returns:
         Positions into `lengths`, one array a step.
     """
     generator = np.random.default_rng([seed, epoch])
-    order = generator.permutation(len(lengths))
+    order = generator.permutation(len(lengths)) if repeats is None else draw_epoch(repeats, generator)
     if pool_steps <= 1:
         return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     steps: list[np.ndarray] = []
@@ -57,6 +65,7 @@ class StepSampler:
         seed: Of the fit.
         rank: This process, from 0.
         world_size: Number of processes.
+        repeats: See `epoch_steps`; the same on every rank.
     """
 
     def __init__(
@@ -68,6 +77,7 @@ class StepSampler:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        repeats: np.ndarray | None = None,
     ) -> None:
         if batch_size < world_size:
             raise ConfigError(
@@ -80,19 +90,23 @@ class StepSampler:
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self.repeats = repeats
+        self.messages = len(lengths) if repeats is None else messages_an_epoch(repeats)
         self.epoch = 0
         self.step = 0
 
     def __len__(self) -> int:
         """Optimiser steps in an epoch."""
-        return -(-len(self.lengths) // self.batch_size)
+        return -(-self.messages // self.batch_size)
 
     def __iter__(self) -> Iterator[list[np.ndarray]]:
         """Steps from the present position to the end of the epoch; each a list of passes of positions."""
         if self.step >= len(self) > 0:
             # Who knows the length stops asking after the last step: that epoch is over all the same.
             self.epoch, self.step = self.epoch + 1, 0
-        steps = epoch_steps(self.lengths, self.batch_size, self.pool_steps, self.seed, self.epoch)
+        steps = epoch_steps(
+            self.lengths, self.batch_size, self.pool_steps, self.seed, self.epoch, self.repeats
+        )
         for number in range(self.step, len(steps)):
             # Counted before the step is handed out: a state saved during or after it goes on with the next.
             self.step = number + 1
@@ -129,6 +143,7 @@ class StepSampler:
             "messages": len(self.lengths),
             "batch_size": self.batch_size,
             "pool_steps": self.pool_steps,
+            "repeats": None if self.repeats is None else repeats_digest(self.repeats),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -150,6 +165,13 @@ class StepSampler:
                     f"{getattr(self, name)} now, so "
                     "messages would be skipped or seen twice. Resume with the same setting, or from an epoch's end."
                 )
+        # Absent from states that were saved before messages could be repeated.
+        if state["step"] > 0 and state.get("repeats") != self.state_dict()["repeats"]:
+            raise ConfigError(
+                "The position lies inside an epoch that repeated its messages in another way, so messages would be "
+                "skipped or seen too often. Resume with the same `balanced` and the same labels, or from an epoch's "
+                "end."
+            )
         self.epoch, self.step, self.seed = state["epoch"], state["step"], state["seed"]
 
 

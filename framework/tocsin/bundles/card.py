@@ -72,6 +72,15 @@ def _data(facts: dict[str, Any], cleaner: str, max_length: int) -> str:
     dropped = facts.get("read", {}).get("dropped_empty", 0)
     lines += [f"- Dropped as empty: {dropped:,}"] if dropped else []
     lines.append(f"- Cleaning profile `{cleaner}`; texts are cut at {max_length} tokens")
+    if sampling := facts.get("sampling"):
+        lines.append(
+            f"- Training messages of rare labels were repeated: {sampling['method']}, threshold "
+            f"{sampling['threshold']:g}; {sampling['messages_repeated']:,} messages came more than once an epoch, at "
+            f"most {sampling['largest_factor']:.1f} times on average. Probabilities of such labels lean upwards"
+        )
+    if label_files := facts.get("label_files"):
+        named = [f"`{path.rsplit('/', 1)[-1]}` (SHA-256 `{digest}`)" for path, digest in label_files.items()]
+        lines.append(f"- Labels also from {', '.join(named)}")
     return "\n".join(lines)
 
 

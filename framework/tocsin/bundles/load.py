@@ -136,6 +136,12 @@ def open_bundle(folder: Path, registry: Finder, device: str = "cpu") -> Bundle:
             head.load_native_state(load_file(inner / "model.safetensors"))
         else:
             head.load_state_dict(load_file(folder / "head.safetensors"))
+        if pooling is not None:
+            pooling.build(encoder.config)
+            weights = folder / "pooling.safetensors"
+            # A file where none is wanted is an error too: the pooling is not the one that was trained.
+            if weights.is_file() or pooling.state_dict():
+                pooling.load_state_dict(load_file(weights))
     except (ConfigError, SafetensorError, RuntimeError, KeyError, FileNotFoundError) as error:
         raise BundleError(
             f"{folder}: the weights cannot be read or do not fit: {error}"

@@ -23,7 +23,7 @@ class Predictor:
     Args:
         encoder: Loaded.
         head: Built and filled.
-        pooling: None for heads that read tokens.
+        pooling: Built and filled; None for heads that read tokens.
         labels: L.
         max_length: Tokens a text keeps at most.
         device: Where to compute, such as "cpu" or "cuda".
@@ -40,12 +40,14 @@ class Predictor:
         device: str = "cpu",
         tokens_per_pass: int | None = None,
     ) -> None:
-        self.encoder, self.head, self.pooling = encoder.to(device), head.to(device), pooling
+        self.encoder, self.head = encoder.to(device), head.to(device)
+        self.pooling = None if pooling is None else pooling.to(device)
         self.labels, self.max_length, self.device = labels, max_length, device
         self.tokens_per_pass = tokens_per_pass or (1024 if device == "cpu" else 16384)
         self._backend: Any = None
-        for module in (encoder, head):
-            module.eval()
+        for module in (encoder, head, pooling):
+            if module is not None:
+                module.eval()
 
     def token_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Token ids of cleaned texts, prompt and special tokens included, at most `max_length`."""

@@ -18,11 +18,21 @@ from tocsin.bundles.verify import verify_written
 from tocsin.errors import BundleError
 from tocsin.models.classifier import MultilabelClassifier
 from tocsin.models.native_head import NativeHead
-from tocsin.models.pooling import ClsPooling, Pooling
+from tocsin.models.pooling import ClsPooling, MeanPooling, Pooling
 from tocsin.text.cleaners import Cleaner
 from tocsin.text.folders import whole_folder
 
 __all__ = ["save_bundle"]
+
+# sentence-transformers' modes, and the names of their switches in its folders.
+_SWITCHES = {
+    "cls": "cls_token",
+    "lasttoken": "lasttoken",
+    "max": "max_tokens",
+    "mean": "mean_tokens",
+    "mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "weightedmean": "weightedmean_tokens",
+}
 
 
 def save_bundle(
@@ -67,15 +77,18 @@ def save_bundle(
         inner = part if native else part / "encoder"
         inner.mkdir(exist_ok=True)
         _save_encoder(inner, model, max_length, native)
+        model.encoder.save_extras(part)
         if not native:
             _save_tensors(part / "head.safetensors", dict(model.head.state_dict()))
+        if model.pooling is not None and model.pooling.state_dict():
+            _save_tensors(part / "pooling.safetensors", dict(model.pooling.state_dict()))
         _save_sentence_transformers(
-            part, model.pooling or ClsPooling(), model, "" if native else "encoder", max_length
+            part, _vector_pooling(model), model, "" if native else "encoder", max_length
         )
         predictor = Predictor(
             copy.deepcopy(model.encoder).float(),
             copy.deepcopy(model.head).float(),
-            model.pooling,
+            None if model.pooling is None else copy.deepcopy(model.pooling).float(),
             len(model.label_names),
             max_length,
         )
@@ -110,6 +123,14 @@ def _named(component: RemembersArguments, origin: Callable[[type], Origin] | Non
     if offered is not None and not offered.installable:
         offered = None  # nobody could be told to install it, and the reader takes it for damage
     return ComponentName(type(component).__name__, component.arguments, offered)
+
+
+def _vector_pooling(model: MultilabelClassifier) -> Pooling:
+    """By what `Bundle.encode` gives: the pooling, or what a head that reads tokens makes its features of."""
+    if model.pooling is not None:
+        return model.pooling
+    means = isinstance(model.head, NativeHead) and model.head.pools == "mean"
+    return MeanPooling() if means else ClsPooling()
 
 
 def _save_tensors(path: Path, state: dict[str, Tensor]) -> None:
@@ -175,10 +196,7 @@ def _save_sentence_transformers(
         folder / "1_Pooling" / "config.json",
         {
             "word_embedding_dimension": model.encoder.width,
-            "pooling_mode_cls_token": mode == "cls",
-            "pooling_mode_mean_tokens": mode == "mean",
-            "pooling_mode_max_tokens": mode == "max",
-            "pooling_mode_mean_sqrt_len_tokens": False,
+            **{f"pooling_mode_{switch}": mode == known for known, switch in _SWITCHES.items()},
             "include_prompt": True,
         },
     )

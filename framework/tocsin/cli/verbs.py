@@ -19,6 +19,9 @@ class Verb:
 
 
 CORE_VERBS: dict[str, Verb] = {
+    "audit": Verb(
+        "tocsin.cli.audit:main", "count what a YAML file's messages hold, and what crosses their splits"
+    ),
     "fit": Verb("tocsin.cli.fit:fit", "fine-tune a classifier as a YAML file says, and write its bundle"),
     "validate": Verb("tocsin.cli.fit:validate", "score the validation split with a run's checkpoint"),
     "test": Verb("tocsin.cli.fit:test", "score the test split with a run's checkpoint"),
@@ -27,6 +30,7 @@ CORE_VERBS: dict[str, Verb] = {
         "tocsin.cli.evaluate:main", "report a scores table: metrics, intervals, trivial baselines"
     ),
     "compare": Verb("tocsin.cli.compare:main", "compare two scores tables, row by row"),
+    "runs": Verb("tocsin.cli.runs:main", "list runs: status, duration, scores, seed, commit"),
     "components": Verb(
         "tocsin.cli.components:main", "list what a YAML file may name; show a component's options"
     ),

@@ -7,11 +7,24 @@ import torch
 
 from tocsin.errors import CheckpointError
 from tocsin.labels.schemes import LabelScheme, check_same_labels
+from tocsin.models.averaging import AveragedWeights
 from tocsin.models.encoders import Encoder
 from tocsin.models.heads import Head
+from tocsin.models.losses import Loss
+from tocsin.models.pooling import Pooling
 from tocsin.models.vocabulary import RowsInUse
 
-__all__ = ["check", "check_source", "complete", "names_from_source", "source_digest", "take_rows_in_use"]
+__all__ = [
+    "add_average",
+    "average_of",
+    "check",
+    "check_source",
+    "complete",
+    "names_from_source",
+    "source_digest",
+    "take_prepared",
+    "take_rows_in_use",
+]
 
 _KEY = "tocsin"
 _FORMAT = 1
@@ -52,7 +65,12 @@ def check_source(checkpoint: dict[str, Any], digest: str) -> None:
 
 
 def complete(
-    checkpoint: dict[str, Any], encoder: Encoder, head: Head, labels: LabelScheme, source: str
+    checkpoint: dict[str, Any],
+    encoder: Encoder,
+    pooling: Pooling | None,
+    head: Head,
+    labels: LabelScheme,
+    source: str,
 ) -> None:
     """Add label names in order and the components' names; leave out what the encoder's source (its digest) holds."""
     for name in names_from_source(encoder):
@@ -62,16 +80,23 @@ def complete(
         "labels": list(labels.names),
         "labels_digest": labels.digest,
         "encoder": type(encoder).__name__,
+        "pooling": _name(pooling),
         "head": type(head).__name__,
         "source": source,
     }
 
 
-def check(checkpoint: dict[str, Any], encoder: Encoder, head: Head, labels: LabelScheme) -> None:
+def _name(part: object) -> str:
+    return "null" if part is None else type(part).__name__
+
+
+def check(
+    checkpoint: dict[str, Any], encoder: Encoder, pooling: Pooling | None, head: Head, labels: LabelScheme
+) -> None:
     """Compare what a checkpoint says of itself with the model that is to take it.
 
     Raises:
-        CheckpointError: Made by something else, for another encoder or head, or naming code.
+        CheckpointError: Made by something else, for another encoder, pooling or head, or naming code.
         LabelError: Other labels, or another order of them.
     """
     for key in ("hyper_parameters", "datamodule_hyper_parameters"):
@@ -86,8 +111,10 @@ def check(checkpoint: dict[str, Any], encoder: Encoder, head: Head, labels: Labe
             "This checkpoint was not written by a MultilabelClassifier of this version (no label names in it)."
         )
     check_same_labels(facts["labels"], labels.names, where="the checkpoint's labels and this model's")
-    for role, mine in (("encoder", type(encoder).__name__), ("head", type(head).__name__)):
-        if facts[role] != mine:
+    for role, part in (("encoder", encoder), ("pooling", pooling), ("head", head)):
+        mine = _name(part)
+        # The first checkpoints of this format named no pooling; most poolings have no weights to tell them apart.
+        if facts.get(role, mine) != mine:
             raise CheckpointError(
                 f"The checkpoint was made with the {role} {facts[role]}; this model has {mine}."
             )
@@ -106,3 +133,32 @@ def take_rows_in_use(state: dict[str, Any], encoder: Encoder) -> None:
         raise CheckpointError(
             "The checkpoint trained the whole embedding table; set rows_in_use: false to go on with it."
         )
+
+
+def take_prepared(state: dict[str, Any], loss: Loss) -> None:
+    """Give the loss what `prepare` made of the training targets; before a fit the buffer is there, without a value."""
+    for name, value in state.items():
+        buffer = name.removeprefix("loss.")
+        if buffer != name and buffer in loss._buffers and loss._buffers[buffer] is None:
+            setattr(loss, buffer, value.clone())
+
+
+def add_average(checkpoint: dict[str, Any], average: AveragedWeights) -> None:
+    """Put the averaged weights into the checkpoint's state, and beside it what training goes on from."""
+    checkpoint["state_dict"].update(average.weights())
+    checkpoint[_KEY]["average"] = average.state()
+
+
+def average_of(checkpoint: dict[str, Any], decay: float | None) -> dict[str, Any] | None:
+    """What an averaging fit goes on from; None for a checkpoint without an average.
+
+    Raises:
+        CheckpointError: The checkpoint's fit averaged its weights, this one does not.
+    """
+    state = checkpoint[_KEY].get("average")
+    if state is not None and decay is None:
+        raise CheckpointError(
+            "The checkpoint's fit averaged its weights (ema_decay), and this one does not: its optimiser would go on "
+            "from weights that it never saw. Set model.init_args.ema_decay as it was."
+        )
+    return state

@@ -1,55 +1,38 @@
 """The LightningModule of multilabel classification. Axes: B messages, T tokens, D width, F features, L labels."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from tocsin.batches.cache import content_key
 from tocsin.batches.passes import MessagePass, Step
 from tocsin.batches.protocols import ServesMessages
-from tocsin.errors import ConfigError, TrainingError
-from tocsin.labels.schemes import LabelScheme, check_same_labels
+from tocsin.errors import ConfigError
+from tocsin.labels.schemes import LabelScheme
 from tocsin.models import checkpointing, network
+from tocsin.models.averaging import AveragedWeights
 from tocsin.models.encoders import Encoder
-from tocsin.models.frozen import FrozenFeatures
+from tocsin.models.evaluation import EvaluatesMessages
+from tocsin.models.facts import StepFacts
+from tocsin.models.frozen import FrozenFeatures, network_key
 from tocsin.models.heads import FeatureHead, Head
 from tocsin.models.losses import BinaryCrossEntropy, Loss
-from tocsin.models.native_head import NativeHead
-from tocsin.models.optimizers import AdamW, Optimizer, parameter_groups
+from tocsin.models.non_finite import NonFiniteSteps
+from tocsin.models.optimizers import AdamW, Optimizer, decay_by_layer, parameter_groups
 from tocsin.models.pooling import Pooling
-from tocsin.models.probe import fit_probe
+from tocsin.models.probe import start_at_probe
 from tocsin.models.schedules import Constant, LinearWithWarmup, Schedule
-from tocsin.models.scoring import LogitCollector, scores_table
-from tocsin.scores.metrics import evaluate
-from tocsin.scores.table import ScoresTable
+from tocsin.models.settings import check_parts, check_training
 
 __all__ = ["MultilabelClassifier", "StepFacts"]
 
 
-@dataclass
-class StepFacts:
-    """What the last optimiser step worked on, over this rank.
-
-    Args:
-        messages: Messages.
-        tokens: Real tokens.
-        padded_tokens: Tokens with padding.
-        passes: Passes.
-    """
-
-    messages: int = 0
-    tokens: int = 0
-    padded_tokens: int = 0
-    passes: int = 0
-
-
-class MultilabelClassifier(LightningModule):
+class MultilabelClassifier(EvaluatesMessages):
     """Fine-tunes an encoder with a head for labels that do not exclude one another.
 
     Args:
@@ -60,6 +43,10 @@ class MultilabelClassifier(LightningModule):
         pooling: Token states to one vector; null for heads that read tokens (NativeHead).
         optimizer: null: AdamW with its defaults.
         schedule: Of the learning rate; null: LinearWithWarmup.
+        layer_decay: Factor of the learning rate from one layer of the encoder to the layer below it, such as 0.9; the
+            head learns at the base rate, the top layer at this factor of it, the embeddings lowest. Null: one rate.
+        ema_decay: Average the trained weights over optimiser steps, keeping this share of the average at each (less in
+            the first steps); the averaged weights are those that are validated and shipped. Null: no average.
         gradient_clip: Largest norm of the whole gradient; null for no clipping.
         rows_in_use: Train only the rows of the embedding table whose pieces occur in the training texts; the result is
             that of training the whole table, without its cost.
@@ -79,6 +66,8 @@ class MultilabelClassifier(LightningModule):
         pooling: Pooling | None = None,
         optimizer: Optimizer | None = None,
         schedule: Schedule | None = None,
+        layer_decay: float | None = None,
+        ema_decay: float | None = None,
         gradient_clip: float | None = 1.0,
         rows_in_use: bool = True,
         start_from_probe: bool = False,
@@ -88,36 +77,15 @@ class MultilabelClassifier(LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        if head.needs == "vector" and pooling is None:
-            raise ConfigError(
-                f"{type(head).__name__} reads a pooled vector: set model.init_args.pooling, such as MeanPooling."
-            )
-        if head.needs == "tokens" and pooling is not None:
-            raise ConfigError(
-                f"{type(head).__name__} reads token states itself: set model.init_args.pooling to null."
-            )
-        if isinstance(head, NativeHead) and encoder.prompt:
-            raise ConfigError(
-                f"NativeHead with the prompt {encoder.prompt!r}: transformers' pipeline, which loads such "
-                "a bundle, adds no prompt and "
-                "would score other texts. Set the encoder's prompt to an empty string, or use LinearHead."
-            )
-        if gradient_clip is not None and not gradient_clip > 0:
-            raise ConfigError(
-                f"gradient_clip is {gradient_clip}; wanted a norm above 0, or null for no clipping."
-            )
-        if pooling is not None and next(pooling.parameters(), None) is not None:
-            raise ConfigError(
-                f"{type(pooling).__name__} has weights of its own; a bundle holds those of encoder and "
-                "head alone. Make it part "
-                "of a head that reads tokens."
-            )
-        if start_from_probe and not isinstance(head, FeatureHead):
-            raise ConfigError(
-                f"start_from_probe needs a head that reads one vector a message; {type(head).__name__} does not."
-            )
-        if not probe_l2 > 0:
-            raise ConfigError(f"probe_l2 is {probe_l2}; wanted a strength above 0.")
+        check_parts(encoder, pooling, head)
+        check_training(
+            head,
+            layer_decay=layer_decay,
+            ema_decay=ema_decay,
+            gradient_clip=gradient_clip,
+            start_from_probe=start_from_probe,
+            probe_l2=probe_l2,
+        )
         self.labels = labels
         self.encoder = encoder
         self.pooling = pooling
@@ -125,21 +93,20 @@ class MultilabelClassifier(LightningModule):
         self.loss = loss or BinaryCrossEntropy()
         self.optimizer = optimizer or AdamW()
         self.schedule = schedule or LinearWithWarmup()
+        self.layer_decay = layer_decay
+        self.ema_decay = ema_decay
         self.gradient_clip = gradient_clip
         self.rows_in_use = rows_in_use
         self.start_from_probe = start_from_probe
         self.probe_l2 = probe_l2
-        self.non_finite = non_finite
-        self.max_skipped = max_skipped
-        self.scores: dict[str, ScoresTable] = {}
         self.last_step = StepFacts()
         self._built = False
         self._step = Step([])
         self._source: str | None = None
         self._restored = False
-        self._skipped_in_row = 0
-        self._collector = LogitCollector(len(self.label_names))
+        self._non_finite = NonFiniteSteps(non_finite, max_skipped)
         self._frozen: FrozenFeatures | None = None
+        self._average_state: dict[str, Any] | None = None
 
     # Building --------------------------------------------------------------------------------------------------------
 
@@ -153,16 +120,13 @@ class MultilabelClassifier(LightningModule):
         """Put before every message; the DataModule asks for it."""
         return self.encoder.prompt
 
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """L names in the order of the logits."""
-        return tuple(self.labels.names)
-
     def build(self) -> None:
         """Read the encoder's weights and make the head's; doing it twice does nothing."""
         if self._built:
             return
         self.encoder.load()
+        if self.pooling is not None:
+            self.pooling.build(self.encoder.config)
         self.head.build(self.encoder.config, len(self.label_names), self.encoder.pooler)
         self._built = True
 
@@ -186,20 +150,14 @@ class MultilabelClassifier(LightningModule):
         # would cost more than the step.
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
 
-    def _fitting(self) -> bool:
-        return self._trainer is not None and self.trainer.state.fn == "fit"
-
-    def _messages(self) -> ServesMessages | None:
-        data = getattr(self._trainer, "datamodule", None) if self._trainer is not None else None
-        if data is not None and hasattr(data, "labels"):
-            check_same_labels(data.labels.names, self.label_names, where="the data's labels and the model's")
-        return data if isinstance(data, ServesMessages) else None
-
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimiser, one schedule sized from the real number of optimiser steps; both are stepped by us."""
         groups = parameter_groups(self, self.optimizer.weight_decay, self.encoder.embedding_parameters())
         if not groups:
             raise ConfigError("No weight is trained: the encoder is frozen and the head has none.")
+        by_layer = [1.0] * len(groups)
+        if self.layer_decay is not None:
+            groups, by_layer = decay_by_layer(groups, self.encoder.parameters_by_depth(), self.layer_decay)
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         optimizer = self.optimizer.build(groups, scaled_gradients=scaled)
         steps = self.trainer.estimated_stepping_batches
@@ -209,10 +167,14 @@ class MultilabelClassifier(LightningModule):
                 "trainer.max_steps, or use the schedule Constant."
             )
         total = 1 if steps == float("inf") else max(1, int(steps))
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: self.schedule.factor(step, total)
-        )
+        rates: list[Callable[[int], float]] = [
+            partial(self._rate, factor=factor, total=total) for factor in by_layer
+        ]
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _rate(self, step: int, factor: float, total: int) -> float:
+        return factor * self.schedule.factor(step, total)
 
     # Forward ---------------------------------------------------------------------------------------------------------
 
@@ -245,7 +207,9 @@ class MultilabelClassifier(LightningModule):
                     "start_from_probe needs a DataModule that serves messages, such as LabelledMessages."
                 )
             return
-        keep = self.encoder.frozen and isinstance(self.head, FeatureHead)
+        # A pooling that learns gives other features after each step: then only the probe's start uses them.
+        learns = self.pooling is not None and any(p.requires_grad for p in self.pooling.parameters())
+        keep = self.encoder.frozen and isinstance(self.head, FeatureHead) and not learns
         start = self.start_from_probe and not self._restored
         if keep or start:
             features = self._frozen_features(data)
@@ -259,46 +223,44 @@ class MultilabelClassifier(LightningModule):
                 self.trainer.strategy.barrier("features")
             self._frozen = features if keep else None
             if start:
-                self._start_from_probe(data, features.compute("train"))
+                assert isinstance(self.head, FeatureHead)
+                targets_NL = data.targets(data.rows("train"))
+                strategy = self.trainer.strategy
+                start_at_probe(
+                    self.head,
+                    features.compute("train"),
+                    targets_NL,
+                    self.loss,
+                    self.probe_l2,
+                    strategy.broadcast,
+                )
+
+    def on_train_start(self) -> None:
+        """Begin the average of weights, or go on with a checkpoint's."""
+        if self.ema_decay is not None:
+            trained = ((name, p) for name, p in self.named_parameters() if p.requires_grad)
+            self._average = AveragedWeights(trained, self.ema_decay)
+            if self._average_state is not None:
+                self._average.restore(self._average_state)
+        self._average_state = None
+
+    def on_train_end(self) -> None:
+        """Leave the module with the averaged weights, where they are asked for."""
+        if self._average is not None:
+            self._average.put_in_place()
 
     def on_fit_end(self) -> None:
         """Forget the features of this fit."""
         self._frozen = None
+        self._average_state = None
 
     def _frozen_features(self, data: ServesMessages) -> FrozenFeatures:
-        parts = [
-            [type(part).__module__, type(part).__qualname__, part.arguments]
-            for part in (self.pooling, self.head)
-            if part is not None
-        ]
-        return FrozenFeatures(
-            data,
-            content_key(encoder=self.encoder.digest, parts=parts),
-            self._features_of,
-            show=self.trainer.is_global_zero,
-        )
+        key = network_key(self.encoder, self.pooling, self.head)
+        return FrozenFeatures(data, key, self._features_of, show=self.trainer.is_global_zero)
 
     def _features_of(self, part: MessagePass) -> Tensor:
         ids_BT, mask_BT = part.input_ids_BT.to(self.device), part.mask_BT.to(self.device)
         return network.features(self.encoder, self.pooling, self.head, ids_BT, mask_BT)
-
-    def _start_from_probe(self, data: ServesMessages, features_NF: Tensor) -> None:
-        assert isinstance(self.head, FeatureHead)
-        targets = data.targets(data.rows("train"))
-        known = ~np.isnan(targets)
-        self.head.open_for_probe()
-        with torch.no_grad():
-            penultimate_NF = self.head.penultimate(features_NF.to(self.device))
-        weight, bias = fit_probe(
-            penultimate_NF,
-            torch.from_numpy(np.where(known, targets, 0.0).astype(np.float32)).to(self.device),
-            torch.from_numpy(known.astype(np.float32)).to(self.device),
-            self.loss,
-            self.probe_l2,
-        )
-        # One rank's numbers for all: L-BFGS need not end on the same bits on different machines.
-        state = self.trainer.strategy.broadcast([weight.cpu(), bias.cpu()])
-        self.head.set_output(state[0].to(self.device), state[1].to(self.device))
 
     # One optimiser step ----------------------------------------------------------------------------------------------
 
@@ -320,16 +282,18 @@ class MultilabelClassifier(LightningModule):
                 self.manual_backward(scaled)
                 total += scaled.detach()
         total = self.trainer.strategy.reduce(total, reduce_op="mean")
-        self._note(batch)
+        self.last_step = StepFacts.of(batch)
         if not bool(torch.isfinite(total)):
             self._refuse_step("loss", float(total))
             optimizer.zero_grad(set_to_none=True)
             return
-        skipped = self._skipped_in_row
+        skipped = self._non_finite.in_row
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        if self._skipped_in_row == skipped:
-            self._skipped_in_row = 0
+        if self._non_finite.in_row == skipped:
+            self._non_finite.in_row = 0
+            if self._average is not None:
+                self._average.update()
         schedule: Any = self.lr_schedulers()
         self.log("train/loss", total, prog_bar=True, batch_size=1)
         self.log("train/learning_rate", schedule.get_last_lr()[0], batch_size=1)
@@ -339,14 +303,6 @@ class MultilabelClassifier(LightningModule):
         blocked = getattr(self.trainer.strategy, "block_backward_sync", None)
         return nullcontext() if blocked is None else blocked()
 
-    def _note(self, batch: Step) -> None:
-        facts = StepFacts(passes=len(batch.passes))
-        for part in batch.passes:
-            facts.messages += int((part.rows_B >= 0).sum())
-            facts.tokens += int(part.mask_BT.sum())
-            facts.padded_tokens += part.mask_BT.numel()
-        self.last_step = facts
-
     def _refuse_step(self, what: str, value: float) -> None:
         rows = np.concatenate([part.rows_B.cpu().numpy() for part in self._step.passes])
         data = self._messages()
@@ -355,15 +311,7 @@ class MultilabelClassifier(LightningModule):
             if data is not None
             else [str(row) for row in rows]
         )
-        self._skipped_in_row += 1
-        shown = ", ".join(ids[:20]) + (f" and {len(ids) - 20} more" if len(ids) > 20 else "")
-        if self.non_finite == "stop" or self._skipped_in_row > self.max_skipped:
-            raise TrainingError(
-                f"The {what} of optimiser step {self.global_step} is {value}; the weights are those before it, and the "
-                f"last checkpoint is good. Messages of the step: {shown}. Lower the learning rate, use precision 32, "
-                "or set non_finite: skip."
-            )
-        print(f"Skipped an optimiser step whose {what} is {value}. Its messages: {shown}", flush=True)
+        self._non_finite.refuse(what, value, self.global_step, ids)
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Clip the whole gradient, already unscaled, and record its norm before clipping."""
@@ -377,57 +325,18 @@ class MultilabelClassifier(LightningModule):
                 parameter.grad = None  # the optimiser leaves weights without a gradient alone
         self.log("train/gradient_norm", norm, batch_size=1)
 
-    # Evaluation ------------------------------------------------------------------------------------------------------
-
-    def on_validation_epoch_start(self) -> None:
-        """Begin a new table."""
-        self._collector = LogitCollector(len(self.label_names))
-
-    def on_test_epoch_start(self) -> None:
-        """Begin a new table."""
-        self._collector = LogitCollector(len(self.label_names))
-
-    def validation_step(self, batch: MessagePass, batch_idx: int) -> None:
-        """Collect logits of one pass."""
-        self._collect(batch, "validation")
-
-    def test_step(self, batch: MessagePass, batch_idx: int) -> None:
-        """Collect logits of one pass, in float32 whatever the fit's precision: these are the figures that ship."""
-        with torch.autocast(self.device.type, enabled=False):
-            self._collect(batch, "test")
-
-    def _collect(self, part: MessagePass, split: str) -> None:
-        logits_BL = self._logits(part, split).float()
-        self._collector.add(part.rows_B, logits_BL, *self.loss(logits_BL, part.targets_BL, part.known_BL))
-
-    def on_validation_epoch_end(self) -> None:
-        """Score the whole validation split."""
-        if not self.trainer.sanity_checking:
-            self._score("validation", _is_whole(self.trainer.limit_val_batches))
-
-    def on_test_epoch_end(self) -> None:
-        """Score the whole test split."""
-        self._score("test", _is_whole(self.trainer.limit_test_batches))
-
-    def _score(self, split: str, whole: bool) -> None:
-        rows, logits_NL, loss = self._collector.gather(self.trainer.world_size)
-        self._collector = LogitCollector(len(self.label_names))
-        data = self._messages()
-        if len(rows):
-            self.log(f"{split}/loss", loss, batch_size=1)
-        if len(rows) and data is not None:
-            table = scores_table(
-                data, split, rows, logits_NL, self.label_names, whole=whole, steps=self.global_step
-            )
-            self.scores[split] = table
-            for name, value in evaluate(table).flat().items():
-                self.log(f"{split}/{name}", value, prog_bar=name == "macro_roc_auc", batch_size=1)
-
     # Checkpoints -----------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record labels, in order; leave out weights that the encoder's source holds unchanged."""
-        checkpointing.complete(checkpoint, self.encoder, self.head, self.labels, self._source_digest())
+        """Record labels, in order; leave out weights that the encoder's source holds unchanged.
+
+        With averaging, the state is that of the averaged weights; what training goes on from is kept beside it.
+        """
+        checkpointing.complete(
+            checkpoint, self.encoder, self.pooling, self.head, self.labels, self._source_digest()
+        )
+        if self._average is not None:
+            checkpointing.add_average(checkpoint, self._average)
 
     def _source_digest(self) -> str:
         # It does not change during a fit, and a large table takes a while to hash.
@@ -442,22 +351,18 @@ class MultilabelClassifier(LightningModule):
             CheckpointError: Made by something else, or for another encoder or head.
             LabelError: Other labels, or another order of them.
         """
-        checkpointing.check(checkpoint, self.encoder, self.head, self.labels)
+        checkpointing.check(checkpoint, self.encoder, self.pooling, self.head, self.labels)
         self.build()
         state = checkpoint["state_dict"]
         checkpointing.take_rows_in_use(state, self.encoder)
         checkpointing.check_source(checkpoint, self._source_digest())
-        for name, value in state.items():
-            # What `prepare` made of the training targets; before a fit the buffer is there, without a value.
-            buffer = name.removeprefix("loss.")
-            if buffer != name and buffer in self.loss._buffers and self.loss._buffers[buffer] is None:
-                setattr(self.loss, buffer, value.clone())
+        checkpointing.take_prepared(state, self.loss)
         own = self.state_dict()
         for name in checkpointing.names_from_source(self.encoder):
             state.setdefault(name, own[name])
         self._restored = True
-
-
-def _is_whole(limit: int | float) -> bool:
-    """Whether a Trainer's limit is the share 1.0, not one batch."""
-    return isinstance(limit, float) and limit == 1.0
+        # These weights replace an average of before; a fit that goes on takes the checkpoint's.
+        self._average = None
+        self._average_state = (
+            checkpointing.average_of(checkpoint, self.ema_decay) if self._fitting() else None
+        )

@@ -12,6 +12,14 @@ from torch import Tensor, nn
 
 from tocsin.arguments import RemembersArguments
 from tocsin.errors import ConfigError
+from tocsin.models.adapters import Lora, add_adapters, merged_state, save_adapters
+from tocsin.models.surgery import (
+    cut_embeddings,
+    cut_layers,
+    freeze_bottom,
+    parameters_by_depth,
+    recompute_activations,
+)
 from tocsin.models.vocabulary import RowsInUse, cut_pieces, kept_pieces
 
 __all__ = ["Encoder", "TransformerEncoder"]
@@ -74,9 +82,24 @@ class Encoder(RemembersArguments, nn.Module, ABC):
     def embedding_parameters(self) -> list[nn.Parameter]:
         """Parameters of the token embedding table, which take no weight decay."""
 
+    def parameters_by_depth(self) -> list[list[nn.Parameter]]:
+        """Every parameter once: the embeddings' first, then each layer's from the bottom to the top.
+
+        Layer-wise decay of the learning rate asks for it; an encoder may do without.
+
+        Raises:
+            ConfigError: The encoder cannot tell its layers apart.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} does not tell its layers apart, which layer_decay needs; set layer_decay to null."
+        )
+
     @abstractmethod
     def pretrained_state(self) -> dict[str, Tensor]:
         """Weights under transformers' names for the base model, rows in use written back into the full table."""
+
+    def save_extras(self, folder: Path) -> None:
+        """Write what is to lie in a bundle beside the encoder's weights; nothing, unless an encoder says otherwise."""
 
     @property
     @abstractmethod
@@ -100,6 +123,9 @@ class TransformerEncoder(Encoder):
         freeze: What is not trained: none, embeddings, all, or a number k: the embeddings and the bottom k layers.
         keep_layers: Numbers of the layers to keep, from 0, in order; null for all.
         keep_pieces: Pieces of a Unigram vocabulary to keep, best by the tokenizer's scores; null for all.
+        gradient_checkpointing: Keep only each layer's input for the backward pass and compute the rest again: less
+            memory, a third more time, the same gradients.
+        lora: Train low-rank adapters (LoRA) in place of the encoder's weights; needs the extra lora. Null: none.
     """
 
     def __init__(
@@ -111,6 +137,8 @@ class TransformerEncoder(Encoder):
         freeze: Literal["none", "embeddings", "all"] | int = "none",
         keep_layers: list[int] | None = None,
         keep_pieces: int | None = None,
+        gradient_checkpointing: bool = False,
+        lora: Lora | None = None,
     ) -> None:
         super().__init__()
         if isinstance(freeze, int) and freeze < 1:
@@ -121,6 +149,11 @@ class TransformerEncoder(Encoder):
             raise ConfigError(
                 f"{type(self).__name__}: keep_layers is {keep_layers}; wanted rising layer numbers from 0."
             )
+        if lora is not None and freeze != "none":
+            raise ConfigError(
+                f"{type(self).__name__}: freeze is {freeze} beside lora, which freezes every weight of the encoder "
+                "but its adapters. Set freeze to none."
+            )
         self.name = name
         self.revision = revision
         self.dtype = dtype
@@ -128,6 +161,8 @@ class TransformerEncoder(Encoder):
         self.freeze = freeze
         self.keep_layers = keep_layers
         self.keep_pieces = keep_pieces
+        self.gradient_checkpointing = gradient_checkpointing
+        self.lora = lora
         self.model: nn.Module | None = None
         self._config: Any = None
         self._tokenizer: Any = None
@@ -262,64 +297,20 @@ class TransformerEncoder(Encoder):
                 self._pooler = {key: value.detach().clone() for key, value in pooler.state_dict().items()}
             model.pooler = None
         if self.keep_layers is not None:
-            self._cut_layers(model)
+            cut_layers(model, self.keep_layers, self.name)
         if self.keep_pieces is not None:
-            self._cut_embeddings(model)
+            _ = self.tokenizer
+            if self._kept is not None:
+                cut_embeddings(model, self._kept)
         # The model keeps its own configuration object: it also carries the choice of attention, without which
         # transformers builds no padding mask.
         self._cut_config(model.config)
+        freeze_bottom(model, self.freeze, self.name)
+        if self.lora is not None:
+            add_adapters(model, self.lora, self.name)
+        if self.gradient_checkpointing:
+            recompute_activations(model, self.name)
         self.model = model
-        self._freeze(model)
-
-    def _layers(self, model: nn.Module) -> tuple[nn.Module, str]:
-        for path in ("encoder", "transformer", ""):
-            holder = getattr(model, path, None) if path else model
-            for attribute in ("layer", "layers"):
-                if isinstance(getattr(holder, attribute, None), nn.ModuleList):
-                    return holder, attribute  # type: ignore[return-value]
-        raise ConfigError(
-            f"{self.name!r} ({type(model).__name__}) keeps its layers where Tocsin does not look; "
-            "keep_layers and freeze: k "
-            "need them. Use freeze none, embeddings or all."
-        )
-
-    def _cut_layers(self, model: nn.Module) -> None:
-        holder, attribute = self._layers(model)
-        layers = getattr(holder, attribute)
-        assert self.keep_layers is not None
-        if self.keep_layers[-1] >= len(layers):
-            raise ConfigError(
-                f"keep_layers names layer {self.keep_layers[-1]}; {self.name!r} has layers 0 to {len(layers) - 1}."
-            )
-        setattr(holder, attribute, nn.ModuleList(layers[i] for i in self.keep_layers))
-
-    def _cut_embeddings(self, model: Any) -> None:
-        _ = self.tokenizer
-        if self._kept is None:
-            return
-        old = model.get_input_embeddings()
-        new = nn.Embedding(
-            len(self._kept), old.embedding_dim, padding_idx=old.padding_idx, dtype=old.weight.dtype
-        )
-        with torch.no_grad():
-            new.weight.copy_(old.weight[torch.tensor(self._kept)])
-        model.set_input_embeddings(new)
-
-    def _freeze(self, model: Any) -> None:
-        if self.freeze == "none":
-            return
-        if self.freeze == "all":
-            model.requires_grad_(False)
-            return
-        embeddings = getattr(model, "embeddings", None) or model.get_input_embeddings()
-        embeddings.requires_grad_(False)
-        if isinstance(self.freeze, int):
-            holder, attribute = self._layers(model)
-            layers = getattr(holder, attribute)
-            if self.freeze > len(layers):
-                raise ConfigError(f"freeze is {self.freeze}, but {self.name!r} has {len(layers)} layers.")
-            for layer in layers[: self.freeze]:
-                layer.requires_grad_(False)
 
     def _loaded(self) -> Any:
         self.load()
@@ -355,18 +346,24 @@ class TransformerEncoder(Encoder):
         """The token table's weight (the rows in use, where only those are trained)."""
         return [self._loaded().get_input_embeddings().weight]
 
+    def parameters_by_depth(self) -> list[list[nn.Parameter]]:
+        """The embeddings' parameters first, then each layer's from the bottom to the top."""
+        return parameters_by_depth(self._loaded(), self.name)
+
     def pretrained_state(self) -> dict[str, Tensor]:
-        """transformers' names for the base model; one full embedding table."""
+        """transformers' names for the base model; one full embedding table, adapters merged."""
         model = self._loaded()
-        state = {}
-        for key, value in model.state_dict().items():
-            if not key.endswith(".piece_ids"):
-                state[key] = value.detach()
+        state = {key: value for key, value in merged_state(model).items() if not key.endswith(".piece_ids")}
         table = model.get_input_embeddings()
         if isinstance(table, RowsInUse):
             key = next(name for name, module in model.named_modules() if module is table)
             state[f"{key}.weight"] = table.full_table()
         return state
+
+    def save_extras(self, folder: Path) -> None:
+        """The adapters alone, in `adapters/`, where they are to be kept."""
+        if self.lora is not None and self.lora.keep:
+            save_adapters(self._loaded(), self.lora, self.name, folder / "adapters")
 
     @property
     def digest(self) -> str:

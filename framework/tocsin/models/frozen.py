@@ -14,10 +14,30 @@ from torch import Tensor
 from tocsin.batches.cache import content_key
 from tocsin.batches.passes import MessagePass
 from tocsin.batches.protocols import ServesMessages
+from tocsin.models.encoders import Encoder
+from tocsin.models.heads import FeatureHead, Head
+from tocsin.models.pooling import Pooling
 from tocsin.text.folders import cache_folder, whole_file
 from tocsin.text.progress import progress_bar
 
-__all__ = ["FrozenFeatures"]
+__all__ = ["FrozenFeatures", "network_key"]
+
+
+def network_key(encoder: Encoder, pooling: Pooling | None, head: Head) -> str:
+    """Content key of everything between tokens and features: weights, prompt, pooling, head."""
+    parts = [
+        [type(part).__module__, type(part).__qualname__, part.arguments]
+        for part in (pooling, head)
+        if part is not None
+    ]
+    weights = {} if pooling is None else pooling.state_dict()
+    learned = [
+        [name, hashlib.sha256(value.detach().float().cpu().numpy().tobytes()).hexdigest()]
+        for name, value in sorted(weights.items())
+    ]
+    # What a head takes from the encoder's configuration: two folders of equal weights may differ in it.
+    reads = head.reads if isinstance(head, FeatureHead) else ""
+    return content_key(encoder=encoder.digest, parts=parts, pooling=learned, reads=reads)
 
 
 class FrozenFeatures:

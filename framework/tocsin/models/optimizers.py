@@ -1,7 +1,7 @@
 """Optimisers and who is decayed."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import nn
 from tocsin.arguments import RemembersArguments
 from tocsin.errors import ConfigError
 
-__all__ = ["AdamW", "Optimizer", "parameter_groups"]
+__all__ = ["AdamW", "Optimizer", "decay_by_layer", "layer_factors", "parameter_groups"]
 
 # Functional forms of layer norms have no module to ask; every transformers encoder keeps the word in the name. Rows of
 # embedding tables that never occur must not move.
@@ -41,6 +41,49 @@ def parameter_groups(
             (plain if spared else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
+
+
+def layer_factors(layers: int, decay: float) -> list[float]:
+    """Factors of the learning rate by depth: embeddings first, then the layers from the bottom to the top.
+
+    The head, above them, learns at the base rate (factor 1); each step downwards multiplies by `decay`, so that the top
+    layer has `decay` and the embeddings `decay ** (layers + 1)`. Discriminative fine-tuning of Howard and Ruder (2018,
+    arXiv 1801.06146), who divide by 2.6 a layer; Clark et al. (2020, arXiv 2003.10555) multiply by 0.8 or 0.9.
+
+    Args:
+        layers: Layers of the encoder.
+        decay: Above 0, at most 1.
+    """
+    return [decay ** (layers + 1 - depth) for depth in range(layers + 1)]
+
+
+def decay_by_layer(
+    groups: Sequence[dict[str, Any]], by_depth: Sequence[Sequence[nn.Parameter]], decay: float
+) -> tuple[list[dict[str, Any]], list[float]]:
+    """Split parameter groups so that each has one factor of the learning rate.
+
+    Args:
+        groups: As `parameter_groups` gives them.
+        by_depth: As an encoder's `parameters_by_depth` gives them; what is not in it (the head) has factor 1.
+        decay: Factor from one layer to the one below it, above 0, at most 1.
+
+    Returns:
+        The groups, highest factor first, and the factor of each.
+    """
+    factors = layer_factors(len(by_depth) - 1, decay)
+    factor_of = {
+        id(parameter): factor
+        for parameters, factor in zip(by_depth, factors, strict=True)
+        for parameter in parameters
+    }
+    split: list[tuple[float, dict[str, Any]]] = []
+    for group in groups:
+        found: dict[float, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            found.setdefault(factor_of.get(id(parameter), 1.0), []).append(parameter)
+        split += [(factor, {**group, "params": parameters}) for factor, parameters in found.items()]
+    split.sort(key=lambda pair: -pair[0])
+    return [group for _, group in split], [factor for factor, _ in split]
 
 
 class Optimizer(RemembersArguments, ABC):

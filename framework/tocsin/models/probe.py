@@ -4,13 +4,18 @@ Linear probing, then fine-tuning (Kumar et al. 2022, arXiv 2202.10054): a fresh 
 wrong, and distort what the encoder had learned; a head that starts from the probe leaves it where it is.
 """
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from tocsin.errors import TrainingError
+from tocsin.models.heads import FeatureHead
 from tocsin.models.losses import Loss
 
-__all__ = ["fit_probe"]
+__all__ = ["fit_probe", "start_at_probe"]
 
 
 def fit_probe(
@@ -74,3 +79,38 @@ def fit_probe(
             "The linear probe did not end in finite numbers; raise probe_l2, or look at the encoder's vectors."
         )
     return folded, shifted
+
+
+def start_at_probe(
+    head: FeatureHead,
+    features_NF: Tensor,
+    targets_NL: np.ndarray,
+    loss: Loss,
+    l2: float,
+    broadcast: Callable[[Any], Any],
+) -> None:
+    """Set a head's output layer to the probe of what that layer sees.
+
+    Args:
+        head: Built, on its device.
+        features_NF: What the head reads of each training message.
+        targets_NL: In [0, 1], NaN where unknown.
+        loss: Not one that couples rows.
+        l2: Strength of the penalty; positive.
+        broadcast: Gives every rank what the first one has.
+    """
+    known_NL = ~np.isnan(targets_NL)
+    head.open_for_probe()
+    device = next(head.parameters()).device
+    with torch.no_grad():
+        penultimate_NF = head.penultimate(features_NF.to(device))
+    weight, bias = fit_probe(
+        penultimate_NF,
+        torch.from_numpy(np.where(known_NL, targets_NL, 0.0).astype(np.float32)).to(device),
+        torch.from_numpy(known_NL.astype(np.float32)).to(device),
+        loss,
+        l2,
+    )
+    # One rank's numbers for all: L-BFGS need not end on the same bits on different machines.
+    state = broadcast([weight.cpu(), bias.cpu()])
+    head.set_output(state[0].to(device), state[1].to(device))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tocsin.errors import did_you_mean as did_you_mean
     from tocsin.labels.schemes import LabelScheme as LabelScheme
     from tocsin.labels.schemes import check_same_labels as check_same_labels
+    from tocsin.models.adapters import Lora as Lora
     from tocsin.models.encoders import Encoder as Encoder
     from tocsin.models.encoders import TransformerEncoder as TransformerEncoder
     from tocsin.models.heads import FeatureHead as FeatureHead
@@ -83,6 +84,7 @@ _HOMES = {
     "tocsin.batches.corpus": ["Corpus"],
     "tocsin.bundles.exporters": ["Exporter"],
     "tocsin.bundles.load": ["Bundle"],
+    "tocsin.models.adapters": ["Lora"],
     "tocsin.models.encoders": ["Encoder", "TransformerEncoder"],
     "tocsin.models.pooling": ["Pooling"],
     "tocsin.models.heads": ["FeatureHead", "Head"],

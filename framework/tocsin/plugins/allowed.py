@@ -66,6 +66,9 @@ _NAMES = {
     ),
 }
 
+# Settings that a component takes as one group of values.
+_SETTINGS = ("tocsin.models.adapters.Lora",)
+
 
 def offered(kind: str) -> dict[str, type]:
     """Return the classes of one of `KINDS` that may be named, by short name."""
@@ -74,7 +77,7 @@ def offered(kind: str) -> dict[str, type]:
 
 def allowed_paths(components: Iterable[type] = ()) -> list[str]:
     """Return every dotted path by which a component, or a class that may stand beside them, is known."""
-    paths = [path for kind in KINDS for path in _NAMES[kind]]
+    paths = [*(path for kind in KINDS for path in _NAMES[kind]), *_SETTINGS]
     classes = [_class(path) for path in paths]
     for module, base in ((torch.optim, torch.optim.Optimizer), (torch.optim.lr_scheduler, LRScheduler)):
         for name, found in vars(module).items():

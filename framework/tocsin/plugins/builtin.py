@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @hookimpl
 def tocsin_readers() -> list[type[Reader]]:
-    """Parquet, CSV/TSV and JSON lines."""
-    from tocsin.text.readers import CsvReader, JsonLinesReader, ParquetReader
+    """Parquet, CSV/TSV, JSON lines and Arrow."""
+    from tocsin.text.readers import ArrowReader, CsvReader, JsonLinesReader, ParquetReader
 
-    return [ParquetReader, CsvReader, JsonLinesReader]
+    return [ParquetReader, CsvReader, JsonLinesReader, ArrowReader]
 
 
 @hookimpl
@@ -42,18 +42,23 @@ def tocsin_cleaners() -> list[type[Cleaner]]:
 
 @hookimpl
 def tocsin_splitters() -> list[type[Splitter]]:
-    """By groups (the default), or as a column says."""
-    from tocsin.text.splitters import GivenSplit, GroupedSplit
+    """By groups (the default), as a column says, by time, by groups with labels in proportion, or by row."""
+    from tocsin.text.splitters import GivenSplit, GroupedSplit, RandomSplit
+    from tocsin.text.stratified import StratifiedGroupedSplit
+    from tocsin.text.temporal import TemporalSplit
 
-    return [GroupedSplit, GivenSplit]
+    return [GroupedSplit, GivenSplit, TemporalSplit, StratifiedGroupedSplit, RandomSplit]
 
 
 @hookimpl
 def tocsin_label_schemes() -> list[type[LabelScheme]]:
-    """One column a label."""
+    """One column a label, categorical columns, probabilities (of columns or a teacher), and several of these."""
+    from tocsin.labels.categories import Categories
     from tocsin.labels.schemes import Columns
+    from tocsin.labels.soft import Soft
+    from tocsin.labels.union import Union
 
-    return [Columns]
+    return [Columns, Categories, Soft, Union]
 
 
 @hookimpl
@@ -66,27 +71,32 @@ def tocsin_encoders() -> list[type[Encoder]]:
 
 @hookimpl
 def tocsin_poolings() -> list[type[Pooling]]:
-    """Masked mean, first token."""
-    from tocsin.models.pooling import ClsPooling, MeanPooling
+    """Masked mean, first token, maximum, attention with a learned query."""
+    from tocsin.models.pooling import AttentionPooling, ClsPooling, MaxPooling, MeanPooling
 
-    return [MeanPooling, ClsPooling]
+    return [MeanPooling, ClsPooling, MaxPooling, AttentionPooling]
 
 
 @hookimpl
 def tocsin_heads() -> list[type[Head]]:
-    """One linear layer, or the architecture's own head."""
-    from tocsin.models.heads import LinearHead
+    """One linear layer, two with an activation between, or the architecture's own head."""
+    from tocsin.models.heads import LinearHead, MlpHead
     from tocsin.models.native_head import NativeHead
 
-    return [LinearHead, NativeHead]
+    return [LinearHead, MlpHead, NativeHead]
 
 
 @hookimpl
 def tocsin_losses() -> list[type[Loss]]:
-    """Binary cross-entropy."""
-    from tocsin.models.losses import BinaryCrossEntropy
+    """Binary cross-entropy, and three for rare or long-tailed labels."""
+    from tocsin.models.losses import (
+        AsymmetricLoss,
+        BinaryCrossEntropy,
+        DistributionBalancedLoss,
+        FocalLoss,
+    )
 
-    return [BinaryCrossEntropy]
+    return [BinaryCrossEntropy, FocalLoss, AsymmetricLoss, DistributionBalancedLoss]
 
 
 @hookimpl

@@ -91,7 +91,8 @@ def tocsin_splitters() -> Sequence[type[Splitter]]:
 def tocsin_label_schemes() -> Sequence[type[LabelScheme]]:
     """Offer label schemes: ordered label names, and targets `(N, L)` of 0, 1 or NaN (unknown).
 
-    Called when a verb reads a YAML's `labels`. The names, in order, are in every checkpoint and bundle.
+    Called when a verb reads a YAML's `labels`. The names, in order, are in every checkpoint and bundle. A scheme
+    whose property `soft` is true may give any probability in [0, 1].
     """
 
 

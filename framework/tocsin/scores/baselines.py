@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from tocsin.errors import DataError
+from tocsin.labels.targets import POSITIVE_FROM
 from tocsin.scores.metrics import Metrics, evaluate
 from tocsin.scores.table import ScoresTable
 
@@ -64,9 +65,9 @@ def baselines(
 
 
 def prevalence(targets_NL: np.ndarray) -> np.ndarray:
-    """Return (L,) the share of positives among the known targets; NaN where none is known."""
+    """Return (L,) the share of positives (from 0.5 up) among the known targets; NaN where none is known."""
     known_L = np.count_nonzero(~np.isnan(targets_NL), axis=0)
-    positives_L = np.count_nonzero(targets_NL == 1, axis=0)
+    positives_L = np.count_nonzero(targets_NL >= POSITIVE_FROM, axis=0)
     return np.divide(positives_L, known_L, out=np.full(targets_NL.shape[1], np.nan), where=known_L > 0)
 
 

@@ -1,6 +1,8 @@
 """Metrics of a scores table, as pure functions. N messages, L labels.
 
-A null (NaN) target is unknown: its cell is left out of everything. A metric that has no meaning on the cells
+A null (NaN) target is unknown: its cell is left out of everything. A soft target counts as a positive from 0.5 up
+(`tocsin.labels.targets`), as a probability counts as on from its threshold; how near the probabilities themselves
+come to soft targets is what the loss tells. A metric that has no meaning on the cells
 at hand is NaN and is left out of the macro mean, which therefore says "over k of n labels":
 
     roc_auc             undefined without a positive, and without a negative
@@ -24,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 
 from tocsin.errors import DataError
+from tocsin.labels.targets import POSITIVE_FROM
 from tocsin.scores.table import ScoresTable, sigmoid
 
 __all__ = [
@@ -49,7 +52,7 @@ def roc_auc(targets_N: np.ndarray, scores_N: np.ndarray, weights_N: np.ndarray |
     """Area under the ROC curve, by the trapezoid rule over distinct scores.
 
     Args:
-        targets_N: (N,) of 0, 1 and NaN.
+        targets_N: (N,) of 0, 1 and NaN; a soft target is a positive from 0.5 up.
         scores_N: (N,) logits or probabilities: only their order counts.
         weights_N: (N,) weights of the messages, at least 0; None for all equal.
 
@@ -109,6 +112,7 @@ class Metrics:
         weighted: Metric name to mean by positives over the labels where it is defined.
         defined: Metric name to the number of labels (of L) where it is defined.
         note: Where the figures come from, when the name alone does not tell.
+        soft: Whether targets are probabilities, of which those from 0.5 up were counted as positives.
     """
 
     n: int
@@ -121,6 +125,7 @@ class Metrics:
     weighted: dict[str, float]
     defined: dict[str, int] = field(default_factory=dict)
     note: str = ""
+    soft: bool = False
 
     @property
     def prevalence(self) -> np.ndarray:
@@ -141,6 +146,7 @@ class Metrics:
         return {
             "messages": self.n,
             **({"note": self.note} if self.note else {}),
+            **({"soft_targets_positive_from": POSITIVE_FROM} if self.soft else {}),
             **{name: plain(value) for name, value in self.flat().items()},
             "labels_defined": {name: [self.defined[name], len(self.labels)] for name in METRICS},
             "per_label": {
@@ -192,6 +198,7 @@ def evaluate(table: ScoresTable, thresholds: float | Sequence[float] = 0.5, *, n
         weighted={name: float(mean_defined(values, positives)) for name, values in per_label.items()},
         defined={name: int(np.isfinite(values).sum()) for name, values in per_label.items()},
         note=note,
+        soft=table.soft,
     )
 
 
@@ -259,7 +266,11 @@ def _cells(
     scores_N = scores_N[known]
     if np.isnan(scores_N).any():
         raise DataError(f"{int(np.isnan(scores_N).sum()):,} scores are NaN and cannot be ranked.")
-    return targets_N[known] > 0.5, scores_N, None if weights_N is None else np.asarray(weights_N)[known]
+    return (
+        targets_N[known] >= POSITIVE_FROM,
+        scores_N,
+        None if weights_N is None else np.asarray(weights_N)[known],
+    )
 
 
 def _rank_metrics(
@@ -294,7 +305,7 @@ def _rank_metrics(
 
 def _confusion(targets_N: np.ndarray, on_N: np.ndarray) -> tuple[int, int, int]:
     """Counts of true on, false on and missed positives among the known cells."""
-    positive, negative = np.asarray(targets_N) == 1, np.asarray(targets_N) == 0
+    positive, negative = np.asarray(targets_N) >= POSITIVE_FROM, np.asarray(targets_N) < POSITIVE_FROM
     hits = int(np.count_nonzero(positive & on_N))
     return hits, int(np.count_nonzero(negative & on_N)), int(np.count_nonzero(positive)) - hits
 

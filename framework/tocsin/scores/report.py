@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tocsin.labels.targets import POSITIVE_FROM
 from tocsin.scores.baselines import baselines
 from tocsin.scores.metrics import METRICS, Metrics, evaluate, evaluate_by, mean_defined
 from tocsin.scores.sections import Section, render_sections, sections_to_markdown
@@ -295,7 +296,10 @@ def _coverage(metrics: Metrics) -> str:
             more = f" and {len(names) - 8} more" if len(names) > 8 else ""
             reasons.append(f"{reason}: {', '.join(names[:8])}{more}")
     because = f" ({'; '.join(reasons)})" if reasons else ""
-    return f"{metrics.n:,} messages; {over}{because}."
+    soft = (
+        f" Targets are probabilities; {POSITIVE_FROM:g} or more counts as positive." if metrics.soft else ""
+    )
+    return f"{metrics.n:,} messages; {over}{because}.{soft}"
 
 
 def _baseline_key(result: Result) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from tocsin.errors import DataError
+from tocsin.labels.targets import POSITIVE_FROM
 from tocsin.scores.metrics import ratio
 
 __all__ = ["SharedSort", "group_numbers", "message_weights", "weighted_rank_metrics"]
@@ -35,7 +36,8 @@ class SharedSort:
 
     def __init__(self, targets: np.ndarray, scores: np.ndarray, rows: np.ndarray) -> None:
         """Take (cells,) targets, scores, and the message number of each cell."""
-        positive, negative = np.flatnonzero(targets == 1), np.flatnonzero(targets == 0)
+        positive = np.flatnonzero(targets >= POSITIVE_FROM)
+        negative = np.flatnonzero(targets < POSITIVE_FROM)
         positive = positive[np.argsort(scores[positive])[::-1]]
         negative = negative[np.argsort(scores[negative])[::-1]]
         values = scores[positive]

@@ -7,7 +7,8 @@ N messages, L labels. On disk one Parquet file, one row a message:
     <slice columns>     whatever figures are to be cut by (genre, country, ...)
     logit.<label>       float32; or prob.<label>, float64 in [1e-7, 1 - 1e-7]
     decision.<label>    bool, only after a decision rule
-    target.<label>      int8 0 or 1, null when unknown; absent when nobody labelled the messages
+    target.<label>      int8 0 or 1, null when unknown; float32 in [0, 1] where targets of the label are soft;
+                        absent when nobody labelled the messages
 
 The label names in order, their digest, the run and other facts lie in the file's metadata under
 `tocsin.<key>`.
@@ -20,6 +21,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +31,15 @@ import pyarrow.parquet as pq
 
 from tocsin.errors import DataError, LabelError
 from tocsin.labels.schemes import label_digest
+from tocsin.labels.targets import hard_targets, is_soft
+from tocsin.logits import PROBABILITY_LIMIT, sigmoid
+from tocsin.scores.arrays import numbers, objects, strings
 
 __all__ = ["PROBABILITY_LIMIT", "ScoresTable", "sigmoid"]
-
-PROBABILITY_LIMIT = 1e-7
-"""Probabilities are kept this far from 0 and from 1, so that a logarithm or a logit of them stays finite."""
 
 _PREFIXES = ("logit.", "prob.", "decision.", "target.")
 _METADATA = b"tocsin."
 _RESERVED = ("labels", "labels_digest")
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities for logits of any shape: float64, clipped to [1e-7, 1 - 1e-7]."""
-    halves = np.tanh(np.asarray(logits, dtype=np.float64) / 2.0)  # no overflow at either end, unlike exp
-    return np.clip((1.0 + halves) / 2.0, PROBABILITY_LIMIT, 1.0 - PROBABILITY_LIMIT)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,7 +54,8 @@ class ScoresTable:
         labels: The L label names in the order of the columns.
         logits_NL: (N, L) float32, before the sigmoid.
         probabilities_NL: (N, L) float64, for models that give no logits; clipped to [1e-7, 1 - 1e-7].
-        targets_NL: (N, L) float32 of 0, 1 and NaN (unknown), or None for messages that nobody labelled.
+        targets_NL: (N, L) float32 of 0, 1 and NaN (unknown), of probabilities where labels are soft; None for
+            messages that nobody labelled.
         decisions_NL: (N, L) bool, what a decision rule decided; None before any rule.
         langs: (N,) language codes, None where unknown; None for no languages at all.
         slices: Further columns (N,) by which figures can be cut.
@@ -66,8 +63,8 @@ class ScoresTable:
             read by the prior baseline) and whatever else helps; str to str.
 
     Raises:
-        DataError: For shapes that disagree, a score that is NaN, a target other than 0, 1 or NaN, a column
-            name taken twice.
+        DataError: For shapes that disagree, a score that is NaN, a target that is neither in [0, 1]
+            nor NaN, a column name taken twice.
         LabelError: For no labels, or one name twice.
     """
 
@@ -85,7 +82,7 @@ class ScoresTable:
         set_field = object.__setattr__
         set_field(self, "labels", tuple(self.labels))
         _check_labels(self.labels)
-        set_field(self, "ids", _strings(self.ids))
+        set_field(self, "ids", strings(self.ids))
         n = len(self.ids)
         if (self.logits_NL is None) == (self.probabilities_NL is None):
             raise DataError(
@@ -147,12 +144,12 @@ class ScoresTable:
             )
         if self.targets_NL is not None:
             targets = self.targets_NL
-            wrong = ~((targets == 0) | (targets == 1) | np.isnan(targets))
+            wrong = ~(((targets >= 0) & (targets <= 1)) | np.isnan(targets))
             if wrong.any():
                 row, label = (int(i) for i in np.argwhere(wrong)[0])
                 raise DataError(
                     f"The target of message {self.ids[row]!r} for label {self.labels[label]!r} is "
-                    f"{targets[row, label]:g}; 0, 1 or null is wanted.",
+                    f"{targets[row, label]:g}; 0, 1, a probability in between, or null is wanted.",
                     row=row + 1,
                 )
 
@@ -180,14 +177,23 @@ class ScoresTable:
         """SHA-256 of the label names in order."""
         return label_digest(self.labels)
 
+    @cached_property
+    def soft(self) -> bool:
+        """Whether a known target lies between 0 and 1."""
+        return self.targets_NL is not None and is_soft(self.targets_NL)
+
     def known_targets(self, purpose: str) -> np.ndarray:
-        """Return `targets_NL`, or raise DataError saying that `purpose` needs them."""
+        """Return targets (N, L) of 0, 1 and NaN, or raise DataError saying that `purpose` needs them.
+
+        Soft targets become 1 from 0.5 up: what reads `known_targets` (metrics, calibration) needs no care for
+        them. What can make use of a probability reads `targets_NL`.
+        """
         if self.targets_NL is None:
             raise DataError(
                 f"{purpose} needs targets, and this scores table has none ({len(self):,} messages without "
                 "target.* columns). Give the table of a labelled split."
             )
-        return self.targets_NL
+        return hard_targets(self.targets_NL) if self.soft else self.targets_NL
 
     def column(self, name: str) -> np.ndarray:
         """Return the (N,) column `lang` or a slice column; DataError names the existing ones."""
@@ -224,7 +230,8 @@ class ScoresTable:
         if self.targets_NL is not None:
             for i, label in enumerate(self.labels):
                 unknown = np.isnan(self.targets_NL[:, i])
-                values = np.where(unknown, 0, self.targets_NL[:, i]).astype(np.int8)
+                values = np.where(unknown, 0, self.targets_NL[:, i])
+                values = values if is_soft(values[:, None]) else values.astype(np.int8)
                 columns["target." + label] = pa.array(values, mask=unknown)
         facts = {
             **self.metadata,
@@ -266,20 +273,20 @@ class ScoresTable:
                 )
             values = np.empty((table.num_rows, len(labels)), dtype=dtype)
             for i, label in enumerate(labels):
-                values[:, i] = _numbers(table.column(prefix + label), prefix + label, file)
+                values[:, i] = numbers(table.column(prefix + label), prefix + label, file)
             return values
 
         try:
             return cls(
-                ids=_objects(table.column("id").cast(pa.string())),
+                ids=objects(table.column("id").cast(pa.string())),
                 labels=labels,
                 logits_NL=matrix("logit.", np.float32) if kind == "logit." else None,
                 probabilities_NL=matrix("prob.", np.float64) if kind == "prob." else None,
                 targets_NL=matrix("target.", np.float32),
                 decisions_NL=matrix("decision.", np.bool_),
-                langs=_objects(table.column("lang").cast(pa.string())) if "lang" in names else None,
+                langs=objects(table.column("lang").cast(pa.string())) if "lang" in names else None,
                 slices={
-                    name: _objects(table.column(name))
+                    name: objects(table.column(name))
                     for name in names
                     if name not in ("id", "lang") and not name.startswith(_PREFIXES)
                 },
@@ -329,21 +336,6 @@ def _umask() -> int:
     return mask
 
 
-def _strings(ids: np.ndarray) -> np.ndarray:
-    """(N,) ids of any type as str objects."""
-    given = np.asarray(ids)
-    if given.ndim != 1:
-        raise DataError(f"ids have shape {given.shape}; one id a message, shape (N,), is wanted.")
-    try:
-        strings = pa.array(given, from_pandas=True).cast(pa.string())
-    except (pa.ArrowException, UnicodeError) as error:
-        raise DataError(f"ids must be strings or numbers, all of one kind ({error}).") from error
-    if strings.null_count:
-        row = int(np.flatnonzero(strings.is_null().to_numpy(zero_copy_only=False))[0]) + 1
-        raise DataError(f"{strings.null_count:,} messages have no id. Every message needs one.", row=row)
-    return strings.to_numpy(zero_copy_only=False)
-
-
 def _check_labels(labels: Sequence[str]) -> None:
     if not labels:
         raise LabelError("A scores table needs at least one label; none was given.")
@@ -365,30 +357,3 @@ def _check_names(
         )
     if facts.get("labels_digest", label_digest(labels)) != label_digest(labels):
         raise LabelError(f"{where}the label digest in the metadata is not that of the labels {list(labels)}.")
-
-
-def _numbers(column: pa.ChunkedArray, name: str, file: str | Path | None) -> np.ndarray:
-    """A column as (N,) numbers, null as NaN."""
-    if not (
-        pa.types.is_floating(column.type)
-        or pa.types.is_integer(column.type)
-        or pa.types.is_boolean(column.type)
-    ):
-        raise DataError(f"Column {name!r} holds {column.type}; numbers are wanted.", file=file)
-    if pa.types.is_boolean(column.type):
-        column = column.cast(pa.int8())
-    return column.to_numpy()
-
-
-def _objects(column: pa.ChunkedArray) -> np.ndarray:
-    """A column as (N,) values: numbers without nulls keep their type, the rest becomes objects and None."""
-    kind = column.type
-    if column.null_count == 0 and (
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-    ):
-        return column.to_numpy()
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return column.to_numpy()
-    values = np.empty(len(column), dtype=object)
-    values[:] = column.to_pylist()
-    return values

@@ -6,7 +6,7 @@ Axes: N messages, L labels.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +14,47 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tocsin.text.crossings import Crossing
+from tocsin.text.crossings import crossing as crossing_counts
 from tocsin.text.duplicates import duplicate_groups
 from tocsin.text.messages import iterate_strings
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["FEW_OBSERVATIONS", "Audit", "Duplicates", "LabelCounts", "SplitCounts", "audit"]
+__all__ = [
+    "EQUAL_TEXTS",
+    "FEW_OBSERVATIONS",
+    "Audit",
+    "Duplicates",
+    "LabelCounts",
+    "Lengths",
+    "SplitCounts",
+    "audit",
+]
 
 FEW_OBSERVATIONS = 5_000
 """A label set in fewer messages is flagged: m2im/labse_finetuned_twitter's card advises against using one."""
 
+EQUAL_TEXTS = "equal texts"
+"""What crosses in any case, among `Audit.groups`."""
+
 _SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Lengths of a split's cleaned texts in characters.
+
+    Attributes:
+        median: Half of the texts are at most so long.
+        most: 95% of the texts are at most so long.
+        longest: The longest.
+    """
+
+    median: int
+    most: int
+    longest: int
 
 
 @dataclass(frozen=True)
@@ -34,6 +63,7 @@ class SplitCounts:
 
     Attributes:
         messages: Number of messages.
+        characters: Lengths of their texts.
         labels_per_message: Mean number of labels set, over messages with at least one known target; None
             without any.
         unlabelled: Messages all of whose known targets are 0, of those with at least one known target.
@@ -43,6 +73,7 @@ class SplitCounts:
     """
 
     messages: int
+    characters: Lengths
     labels_per_message: float | None
     unlabelled: int
     mean_tokens: float | None
@@ -78,11 +109,11 @@ class LabelCounts:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Messages with equal normalised text, over all splits.
+    """Messages with equal (or almost equal) text, over all splits.
 
     Attributes:
-        groups: Texts that stand more than once.
-        rows: Messages that repeat an earlier one.
+        groups: Groups of two messages or more.
+        rows: Messages beyond the first of their group.
         conflicting: Groups whose messages have different known targets for some label.
     """
 
@@ -101,7 +132,11 @@ class Audit:
         few: Labels that are 1 in fewer than 5,000 messages over all splits.
         without_positives: Labels that are never 1 in the training messages.
         languages: Messages by language code over all splits, most frequent first; "unknown" for none.
-        duplicates: Repeated texts.
+        duplicates: Messages with equal normalised text.
+        similar: Further kinds of groups by name, such as near-duplicates, those with equal texts included.
+        groups: By kind of group (equal texts first): what crosses the splits.
+        by_language: By language code, then by split: messages.
+        read: Counts made while reading: messages dropped or kept as empty, without a text, ids that repeat.
         crossing: Sentences of the splitter.
         max_length: The greatest length in tokens, or None.
     """
@@ -114,6 +149,10 @@ class Audit:
     duplicates: Duplicates
     crossing: tuple[str, ...]
     max_length: int | None
+    similar: dict[str, Duplicates]
+    groups: dict[str, Crossing]
+    by_language: dict[str, dict[str, int]]
+    read: dict[str, int]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain data that JSON and YAML can hold."""
@@ -140,6 +179,9 @@ def audit(
     unknown: np.ndarray | None = None,
     max_length: int | None = None,
     crossing: Sequence[str] = (),
+    similar: Mapping[str, np.ndarray] | None = None,
+    values: Mapping[str, np.ndarray] | None = None,
+    read: Mapping[str, int] | None = None,
 ) -> Audit:
     """Count what a table of messages holds.
 
@@ -153,16 +195,25 @@ def audit(
         unknown: (N,) tokens of each message that the tokenizer does not know.
         max_length: The greatest length in tokens.
         crossing: Sentences of the splitter about what crosses.
+        similar: By name: (N,) group numbers from 0 of messages that say almost the same.
+        values: By name: (N,) group numbers from 0 of messages that share something else, such as an event; below 0
+            for none.
+        read: Counts made while reading.
     """
-    for name, values in (
+    for name, given in (
         ("split_names", split_names),
         ("targets_NL", targets_NL),
         ("lengths", lengths),
         ("truncated", truncated),
         ("unknown", unknown),
+        *(similar or {}).items(),
+        *(values or {}).items(),
     ):
-        if values is not None and len(values) != table.num_rows:
-            raise ValueError(f"{name} has {len(values)} rows, the table {table.num_rows}")
+        if given is not None and len(given) != table.num_rows:
+            raise ValueError(f"{name} has {len(given)} rows, the table {table.num_rows}")
+    equal = duplicate_groups(iterate_strings(table["text"]))
+    characters = pc.utf8_length(table["text"]).to_numpy()
+    by_language = _by_language(table, split_names)
     present = [name for name in (*_SPLITS, "") if (split_names == name).any()]
     splits: dict[str, SplitCounts] = {}
     labels: dict[str, dict[str, LabelCounts]] = {name: {} for name in label_names}
@@ -174,7 +225,7 @@ def audit(
             labels[name][split] = LabelCounts(
                 int(positives_L[label]), int(negatives_L[label]), int(rows.sum()) - known
             )
-        splits[split] = _split_counts(targets_NL, rows, lengths, truncated, unknown)
+        splits[split] = _split_counts(targets_NL, rows, characters, lengths, truncated, unknown)
     observed = {name: sum(one.positives for one in counts.values()) for name, counts in labels.items()}
     return Audit(
         splits=splits,
@@ -183,10 +234,17 @@ def audit(
         without_positives=tuple(
             name for name, counts in labels.items() if "train" in counts and not counts["train"].positives
         ),
-        languages=_languages(table),
-        duplicates=_duplicates(table, targets_NL),
+        languages={code: sum(counts.values()) for code, counts in by_language.items()},
+        duplicates=_duplicates(equal, targets_NL),
         crossing=tuple(crossing),
         max_length=max_length,
+        similar={name: _duplicates(groups, targets_NL) for name, groups in (similar or {}).items()},
+        groups={
+            name: crossing_counts(split_names, groups)
+            for name, groups in {EQUAL_TEXTS: equal, **(similar or {}), **(values or {})}.items()
+        },
+        by_language=by_language,
+        read=dict(read or {}),
     )
 
 
@@ -202,6 +260,7 @@ def _counts(targets_NL: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.nd
 def _split_counts(
     targets_NL: np.ndarray,
     rows: np.ndarray,
+    characters: np.ndarray,
     lengths: np.ndarray | None,
     truncated: np.ndarray | None,
     unknown: np.ndarray | None,
@@ -215,6 +274,7 @@ def _split_counts(
     tokens = None if lengths is None else int(lengths[rows].sum())
     return SplitCounts(
         messages=int(rows.sum()),
+        characters=_lengths(characters[rows]),
         labels_per_message=float(set_N[known_N].mean()) if known_N.any() else None,
         unlabelled=int(np.count_nonzero(set_N[known_N] == 0)),
         mean_tokens=None if lengths is None else float(lengths[rows].mean()),
@@ -223,15 +283,29 @@ def _split_counts(
     )
 
 
-def _languages(table: pa.Table) -> dict[str, int]:
-    counts = {
-        (pair["values"] or "unknown"): pair["counts"] for pair in pc.value_counts(table["lang"]).to_pylist()
-    }
-    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+def _lengths(characters: np.ndarray) -> Lengths:
+    median, most = np.percentile(characters, (50, 95), method="inverted_cdf")
+    return Lengths(int(median), int(most), int(characters.max()))
 
 
-def _duplicates(table: pa.Table, targets_NL: np.ndarray) -> Duplicates:
-    groups = duplicate_groups(iterate_strings(table["text"]))
+def _by_language(table: pa.Table, split_names: np.ndarray) -> dict[str, dict[str, int]]:
+    """Return messages by language, the most frequent first, and by split."""
+    langs = table["lang"].combine_chunks().dictionary_encode()
+    if isinstance(langs, pa.ChunkedArray):
+        langs = langs.combine_chunks()
+    # An absent code counts as one of its own, and so does an empty string: the same.
+    codes = [*(code or "unknown" for code in langs.dictionary.to_pylist()), "unknown"]
+    numbers = langs.indices.fill_null(len(codes) - 1).to_numpy()
+    found: dict[str, dict[str, int]] = {}
+    for split in (*_SPLITS, ""):
+        counts = np.bincount(numbers[split_names == split], minlength=len(codes))
+        for number in np.flatnonzero(counts):
+            of_code = found.setdefault(codes[number], {})
+            of_code[split] = of_code.get(split, 0) + int(counts[number])
+    return dict(sorted(found.items(), key=lambda pair: (-sum(pair[1].values()), pair[0])))
+
+
+def _duplicates(groups: np.ndarray, targets_NL: np.ndarray) -> Duplicates:
     if not len(groups):
         return Duplicates(0, 0, 0)
     sizes = np.bincount(groups)

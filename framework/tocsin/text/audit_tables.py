@@ -20,10 +20,14 @@ _NEVER = "no positive in train"
 
 
 def audit_tables(audit: Audit) -> RenderableType:
-    """Return two tables, splits and labels, with languages, duplicates and warnings in between."""
+    """Return tables of splits, languages, what crosses and labels, with duplicates and warnings in between."""
     parts: list[RenderableType] = [_splits(audit)]
+    if any(audit.read.values()):
+        parts.append(Text(f"Reading: {_reading(audit.read)}"))
     if audit.languages and set(audit.languages) != {"unknown"}:
-        parts.append(Text(f"Languages: {languages_line(audit.languages)}"))
+        several = len(audit.languages) > 1 and len([split for split in audit.splits if split]) > 1
+        line = Text(f"Languages: {languages_line(audit.languages)}")
+        parts.append(_languages(audit) if several else line)
     if audit.duplicates.groups:
         same = audit.duplicates
         parts.append(
@@ -32,6 +36,15 @@ def audit_tables(audit: Audit) -> RenderableType:
                 f"{same.conflicting:,} of them with conflicting labels)"
             )
         )
+    for name, alike in audit.similar.items():
+        parts.append(
+            Text(
+                f"{name[0].upper()}{name[1:]}: {alike.rows:,} messages say almost what an earlier one does "
+                f"({alike.groups:,} groups; {alike.conflicting:,} of them with conflicting labels)"
+            )
+        )
+    if audit.groups and any(one.seen for one in audit.groups.values()):
+        parts.append(_crossing(audit))
     parts += [Text(f"! {sentence}", style="yellow") for sentence in audit.crossing]
     if audit.labels:
         parts.append(_labels(audit))
@@ -55,15 +68,67 @@ def languages_line(languages: dict[str, int]) -> str:
     return f"{line} and {rest} more" if rest else line
 
 
+def _reading(read: dict[str, int]) -> str:
+    said = {
+        "dropped_empty": "dropped as empty after cleaning",
+        "kept_empty": "empty after cleaning, kept",
+        "null_texts": "without a text (counted among the empty)",
+        "repeated_ids": "ids null or repeated, completed by the row's number",
+    }
+    return "; ".join(f"{count:,} {said.get(name, name)}" for name, count in read.items() if count)
+
+
+def _languages(audit: Audit) -> Table:
+    table = Table(title="Languages: messages", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("language")
+    splits = [split for split in audit.splits if split]
+    for split in splits:
+        table.add_column(split, justify="right")
+    table.add_column("share of all", justify="right")
+    shown = list(audit.by_language.items())
+    rest = shown[_SHOWN_LANGUAGES:] if len(shown) > _SHOWN_LANGUAGES + 1 else []
+    total = sum(audit.languages.values())
+    rows = [(code, [counts]) for code, counts in shown[: len(shown) - len(rest)]]
+    if rest:
+        rows.append((f"{len(rest)} more", [counts for _, counts in rest]))
+    for name, several in rows:
+        cells = [f"{sum(counts.get(split, 0) for counts in several):,}" for split in splits]
+        share = sum(sum(counts.values()) for counts in several) / total
+        table.add_row(name, *cells, f"{share:.1%}")
+    return table
+
+
+def _crossing(audit: Audit) -> Table:
+    table = Table(title="What crosses the splits", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("grouped by")
+    table.add_column("groups", justify="right")
+    table.add_column("in several splits", justify="right")
+    later = list(next(iter(audit.groups.values())).seen)
+    for split in later:
+        table.add_column(f"{split} seen in train", justify="right")
+    for name, one in audit.groups.items():
+        cells = [
+            f"{count:,} {count / audit.splits[split].messages:>6.1%}" for split, count in one.seen.items()
+        ]
+        table.add_row(name, f"{one.groups:,}", f"{one.crossing:,}", *cells)
+    return table
+
+
 def _splits(audit: Audit) -> Table:
     table = Table(title="Messages", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("split")
     rows = audit.splits
     cut = "cut" if audit.max_length is None else f"cut at {audit.max_length}"
+    # Tokens say more than characters do, where there are any.
+    characters = all(one.mean_tokens is None for one in rows.values())
+    lengths = [one.characters for one in rows.values()]
     columns = {
         "messages": [f"{one.messages:,}" for one in rows.values()],
         "labels/message": [_figure(one.labels_per_message, ".2f") for one in rows.values()],
         "without label": [f"{one.unlabelled:,}" for one in rows.values()],
+        "characters: median": [f"{one.median:,}" for one in lengths if characters],
+        "95% up to": [f"{one.most:,}" for one in lengths if characters],
+        "longest": [f"{one.longest:,}" for one in lengths if characters],
         "tokens/message": [_figure(one.mean_tokens, ".1f") for one in rows.values()],
         cut: [_figure(one.truncated, ".1%") for one in rows.values()],
         "unknown pieces": [_figure(one.unknown_pieces, ".2%") for one in rows.values()],

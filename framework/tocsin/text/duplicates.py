@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-__all__ = ["duplicate_groups", "normalise", "text_digest"]
+__all__ = ["duplicate_groups", "group_numbers", "normalise", "text_digest"]
 
 # Soft hyphen, zero-width space and joiners, direction marks, word joiner, byte-order mark.
 _WITHOUT_WIDTH = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]+")
@@ -64,12 +64,23 @@ def duplicate_groups(texts: Iterable[str]) -> np.ndarray:
     halves = np.frombuffer(digests, np.uint64).reshape(-1, 2)
     if not len(halves):
         return np.zeros(0, np.int64)
-    order = np.lexsort((halves[:, 1], halves[:, 0]))  # stable: within a group the first text stays first
+    order = np.lexsort((halves[:, 1], halves[:, 0]))
     ordered = halves[order]
     starts = np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1))
-    firsts = order[starts]
+    groups = np.empty(len(halves), np.int64)
+    groups[order] = np.cumsum(starts) - 1
+    return group_numbers(groups)
+
+
+def group_numbers(groups: np.ndarray) -> np.ndarray:
+    """Return the same groups, (N,) int64, numbered from 0 in the order of their first row.
+
+    Args:
+        groups: (N,) whole numbers of at least 0, equal within a group.
+    """
+    if not len(groups):
+        return np.zeros(0, np.int64)
+    _, firsts, codes = np.unique(groups, return_index=True, return_inverse=True)
     by_appearance = np.empty(len(firsts), np.int64)
     by_appearance[np.argsort(firsts)] = np.arange(len(firsts))
-    groups = np.empty(len(halves), np.int64)
-    groups[order] = by_appearance[np.cumsum(starts) - 1]
-    return groups
+    return by_appearance[codes]

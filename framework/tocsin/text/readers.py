@@ -1,4 +1,4 @@
-"""Readers of message files: Parquet, CSV and TSV, and JSON lines."""
+"""Readers of message files: Parquet, CSV and TSV, JSON lines, and Arrow."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
 from tocsin.errors import ConfigError, DataError
+from tocsin.text.arrow_files import ArrowReader, is_dataset_folder
+from tocsin.text.hub import HUB, hub_file
 from tocsin.text.json_lines import JsonLinesReader
 from tocsin.text.reading import (
     BATCH_ROWS,
@@ -26,7 +28,15 @@ from tocsin.text.reading import (
     valid_strings,
 )
 
-__all__ = ["CsvReader", "JsonLinesReader", "ParquetReader", "Reader", "reader_for", "resolve_data_path"]
+__all__ = [
+    "ArrowReader",
+    "CsvReader",
+    "JsonLinesReader",
+    "ParquetReader",
+    "Reader",
+    "reader_for",
+    "resolve_data_path",
+]
 
 _BLOCK_BYTES = 1 << 24  # one CSV row must fit into a block
 
@@ -242,14 +252,22 @@ class CsvReader(Reader):
 
 
 def reader_for(path: Path) -> Reader:
-    """Return one of our own readers for a file, by the ending of its name. A plugin's has to be named, so that
-    what is installed never changes how a file is read.
+    """Return one of our own readers for a file, by the ending of its name, or for a folder that `save_to_disk`
+    wrote. A plugin's has to be named, so that what is installed never changes how a file is read.
 
     Raises:
         DataError: No reader takes this ending; names the endings that are known.
     """
+    if path.is_dir():
+        if is_dataset_folder(path):
+            return ArrowReader()
+        raise DataError(
+            "is a folder, and not one that save_to_disk of the library datasets wrote (state.json or "
+            "dataset_dict.json is missing); name the message files inside it",
+            file=path,
+        )
     known: list[str] = []
-    kinds: tuple[type[Reader], ...] = (ParquetReader, CsvReader, JsonLinesReader)
+    kinds: tuple[type[Reader], ...] = (ParquetReader, CsvReader, JsonLinesReader, ArrowReader)
     for kind in kinds:
         if path.suffix.lower() in kind.suffixes:
             return kind()
@@ -259,14 +277,18 @@ def reader_for(path: Path) -> Reader:
 
 
 def resolve_data_path(name: str) -> Path:
-    """Return the path of a data file named in a config.
+    """Return the path of a data file named in a config, which may be a folder that `save_to_disk` wrote.
 
+    hf://owner/name@revision is fetched from the Hugging Face hub, once: see `tocsin.text.hub`.
     An absolute path is taken as it is. Any other is looked for as data/NAME in the working folder, then as
     NAME in the folder that the environment variable TOCSIN_DATA gives, then as NAME itself.
 
     Raises:
         DataError: No such file; names every path tried.
+        ConfigError: A data set of the hub is named wrongly or cannot be fetched.
     """
+    if name.startswith(HUB):
+        return hub_file(name)
     given = Path(name).expanduser()
     if given.is_absolute():
         tried = [given]

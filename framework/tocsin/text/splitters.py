@@ -1,63 +1,39 @@
 """Splitters: which message is trained on, which is validated and which is tested.
 
-A splitter never goes by a row's position, so that adding or sorting rows moves no other row to another split.
+No splitter goes by a row's position. Those here go by single rows or groups alone, so that adding or sorting rows
+moves no other row to another split; `tocsin.text.temporal` and `tocsin.text.stratified` look at the whole table.
 """
 
 from __future__ import annotations
-
-import hashlib
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
 from tocsin.errors import ConfigError, DataError
-from tocsin.text.duplicates import duplicate_groups, text_digest
-from tocsin.text.messages import iterate_strings, source_column
+from tocsin.text.duplicates import duplicate_groups
+from tocsin.text.groups import (
+    DUPLICATES,
+    NEAR_DUPLICATES,
+    check_grouping,
+    group_digests,
+    oversized,
+    value_digest,
+)
+from tocsin.text.messages import iterate_strings
+from tocsin.text.near_duplicates import THRESHOLD
+from tocsin.text.splitting import (
+    SPLITS,
+    Split,
+    Splitter,
+    check_shares,
+    coded,
+    crossing_of_groups,
+    crossing_texts,
+    empty_splits,
+    listed,
+)
 
-__all__ = ["SPLITS", "GivenSplit", "GroupedSplit", "Split", "Splitter", "crossing_texts"]
-
-SPLITS = ("train", "validation", "test")
-
-
-@dataclass
-class Split:
-    """The split of each message.
-
-    Attributes:
-        names: (N,) strings: "train", "validation", "test", or "" for a message in none of them.
-        crossing: Sentences for the user that count what crosses between splits, what was left out and what
-            could not be grouped. Empty when there is nothing to say.
-    """
-
-    names: np.ndarray
-    crossing: list[str] = field(default_factory=list)
-
-    def counts(self) -> dict[str, int]:
-        """Return the number of messages of each split, and of those in none under ""."""
-        return {name: int(np.count_nonzero(self.names == name)) for name in (*SPLITS, "")}
-
-
-class Splitter(ABC):
-    """Assigns each message of a table to a split, by what the message holds and never by its position.
-
-    Adding or sorting rows moves no other row from one split to another (it may take a row out of every split).
-    """
-
-    @property
-    @abstractmethod
-    def columns(self) -> tuple[str, ...]:
-        """The extra columns of a message file that the splitter reads."""
-
-    @abstractmethod
-    def split(self, table: pa.Table) -> Split:
-        """Return the split of each row of a table as `read_messages` gives it, and what crosses.
-
-        Raises:
-            DataError: The table does not hold what the splitter needs.
-        """
+__all__ = ["SPLITS", "GivenSplit", "GroupedSplit", "RandomSplit", "Split", "Splitter", "crossing_texts"]
 
 
 class GivenSplit(Splitter):
@@ -99,7 +75,7 @@ class GivenSplit(Splitter):
 
     def split(self, table: pa.Table) -> Split:
         """Return the splits that the column states; see `Splitter.split`."""
-        codes, values = _coded(table, self.column)
+        codes, values = coded(table, self.column)
         of_value = {value: name for name, meaning in self.values.items() for value in meaning}
         names = np.array([*(of_value.get(value, "") for value in values), ""], "U10")[codes]
         counts = np.bincount(codes, minlength=len(values) + 1)
@@ -108,7 +84,7 @@ class GivenSplit(Splitter):
                 f"{name}: {', '.join(map(repr, meaning))}" for name, meaning in self.values.items()
             )
             raise DataError(
-                f"GivenSplit: no value of column {self.column!r} means a split. It holds {_listed(values)}; "
+                f"GivenSplit: no value of column {self.column!r} means a split. It holds {listed(values)}; "
                 f"wanted were {wanted}"
             )
         sentences = [
@@ -119,7 +95,7 @@ class GivenSplit(Splitter):
         if counts[-1]:
             sentences.append(f"{counts[-1]:,} messages have no {self.column}: left out")
         groups = duplicate_groups(iterate_strings(table["text"]))
-        crossing = _crossing_texts(names, groups)
+        crossing = crossing_of_groups(names, groups)
         if self.drop_crossing and crossing:
             held_out = np.zeros(groups.max() + 1, bool)
             held_out[groups[(names == "validation") | (names == "test")]] = True
@@ -129,7 +105,7 @@ class GivenSplit(Splitter):
                 f"{np.count_nonzero(dropped):,} training messages left out: "
                 "their text also stands in validation or test"
             )
-            crossing = _crossing_texts(names, groups)
+            crossing = crossing_of_groups(names, groups)
         return Split(names, [*sentences, *crossing])
 
 
@@ -138,129 +114,127 @@ class GroupedSplit(Splitter):
 
     A group's split follows from a seeded hash of its value alone, never from its position: the same message
     falls into the same split in every file, and new rows move no old one. Hence the shares hold on average,
-    not exactly.
+    not exactly. Near-duplicates are the exception: a new text can join two groups that stood in two splits.
 
     Args:
-        by: "duplicates" groups messages whose normalised text is equal. Any other value names a column:
+        by: "duplicates" groups messages whose normalised text is equal. "near_duplicates" groups those whose texts
+            are almost equal once links, user names and "RT" are left out (see `threshold`; needs the extra
+            near-duplicates), which also holds retweets together. Any other value names a column:
             messages with equal values form a group (a user, an event, the English side of a translation), and
             texts that cross splits are counted. A message without a value is a group of its own, placed by
             its text.
         validation: Share of the groups in validation, 0 to 1.
         test: Share of the groups in test, 0 to 1.
         seed: Another seed gives another split.
+        threshold: Jaccard similarity of the runs of 4 characters, 0.4 to 1, from which two texts are near-duplicates;
+            nothing else uses it.
     """
 
     def __init__(
-        self, by: str = "duplicates", validation: float = 0.1, test: float = 0.1, seed: int = 42
+        self,
+        by: str = "duplicates",
+        validation: float = 0.1,
+        test: float = 0.1,
+        seed: int = 42,
+        threshold: float = THRESHOLD,
     ) -> None:
-        if not (validation >= 0 and test >= 0 and validation + test < 1):
-            raise ConfigError(
-                f"GroupedSplit: validation is {validation}, test is {test}; both must be "
-                "shares of at least 0 that leave something to train on (their sum under 1)"
-            )
+        check_shares("GroupedSplit", validation, test)
+        check_grouping("GroupedSplit", by, threshold)
         self.by = by
         self.validation = validation
         self.test = test
         self.seed = seed
+        self.threshold = threshold
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The column to group by; none for duplicates."""
-        return () if self.by == "duplicates" else (self.by,)
+        """The column to group by; none for duplicates and near-duplicates."""
+        return () if self.by in (DUPLICATES, NEAR_DUPLICATES) else (self.by,)
+
+    @property
+    def whole_table(self) -> bool:
+        """True for near-duplicates: which texts form a group depends on all of them."""
+        return self.by == NEAR_DUPLICATES
 
     def split(self, table: pa.Table) -> Split:
         """Return a split by groups; see `Splitter.split`."""
-        sentences: list[str] = []
-        if self.by == "duplicates":
-            places = self._places_of_texts(table["text"])
-        else:
-            codes, values = _coded(table, self.by)
-            places = np.array([*(self._place(value) for value in values), np.nan])[codes]
-            alone = np.flatnonzero(codes == len(values))
-            if len(alone):
+        digests, sentences = group_digests(table, self.by, _key(self.seed), self.threshold)
+        names = _placed(digests / 2.0**64, self.validation, self.test)
+        shares = _shares(self.validation, self.test)
+        sentences += empty_splits(names, shares, "too few groups; raise the share")
+        for group in oversized(table, self.by, digests, min(shares.values(), default=1.0)):
+            split = str(names[group.first])
+            if group.share > shares.get(split, 1.0):
                 sentences.append(
-                    f"{len(alone):,} messages have no {self.by}: "
-                    "each is a group of its own, placed by its text"
+                    f"{group} is alone more than the share of {split} ({shares[split]:.0%}), into which it fell: take "
+                    "another seed, a finer grouping or other shares"
                 )
-                places[alone] = self._places_of_texts(table["text"].take(pa.array(alone)))
-        names = np.full(len(places), "train", "U10")
-        names[places < self.validation + self.test] = "test"
-        names[places < self.validation] = "validation"
-        for name, share in (("validation", self.validation), ("test", self.test)):
-            if share > 0 and not (names == name).any():
-                sentences.append(
-                    f"no message fell into {name} (share {share:g}): too few groups; raise the share"
-                )
-        if self.by != "duplicates":
+        if self.by != DUPLICATES:
             sentences += crossing_texts(table, names)
         return Split(names, sentences)
 
-    @property
-    def _key(self) -> bytes:
-        return f"tocsin split {self.seed}".encode()
 
-    def _place(self, value: str) -> float:
-        """Return a group's place between 0 and 1."""
-        digest = hashlib.blake2b(value.encode("utf-8"), digest_size=8, key=self._key).digest()
-        return int.from_bytes(digest, "little") / 2**64
+class RandomSplit(Splitter):
+    """Splits at random by row. Every kind of repetition crosses: prefer any other splitter.
 
-    def _places_of_texts(self, texts: pa.ChunkedArray) -> np.ndarray:
-        digests = bytearray()
-        for text in iterate_strings(texts):
-            digests += text_digest(text, self._key)[:8]
-        return np.frombuffer(digests, "<u8") / 2.0**64
+    Retweets and repeated texts, messages of one user, one event or one day, and translations of one sentence stand in
+    training and in test at once, so that scores say how well a model remembers rather than how well it will do on
+    what comes next. It is here to repeat published results that were made so, and to show the difference; it is never
+    chosen by default.
 
-
-def crossing_texts(table: pa.Table, names: np.ndarray) -> list[str]:
-    """Return a sentence that counts the normalised texts standing in more than one split, or nothing.
-
-    For splits that no splitter made, such as one file each.
+    A message's split follows from a seeded hash of its id (of its file and row where it has none, or where its id
+    repeats), so that the shares hold on average.
 
     Args:
-        table: The messages, (N,), with a column `text`.
-        names: (N,) split of each message, "" for none.
+        seed: Another seed gives another split.
+        validation: Share of the messages in validation, 0 to 1.
+        test: Share of the messages in test, 0 to 1.
     """
-    return _crossing_texts(names, duplicate_groups(iterate_strings(table["text"])))
 
+    def __init__(self, seed: int, validation: float = 0.1, test: float = 0.1) -> None:
+        check_shares("RandomSplit", validation, test)
+        self.seed = seed
+        self.validation = validation
+        self.test = test
 
-def _coded(table: pa.Table, column: str) -> tuple[np.ndarray, list[str]]:
-    """Return (N,) codes into a column's distinct values, and these as strings; null has the code after."""
-    values = source_column(table, column)
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
-    try:
-        strings = values.cast(pa.large_string())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise DataError(
-            f"column {column!r} holds {values.type}; a splitter needs strings or numbers"
-        ) from None
-    encoded = strings.combine_chunks().dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = (
-            encoded.chunk(0) if encoded.num_chunks else pa.array([], pa.large_string()).dictionary_encode()
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """None beside the id, which every table has."""
+        return ()
+
+    def split(self, table: pa.Table) -> Split:
+        """Return a split by row, and what leaks; see `Splitter.split`.
+
+        Raises:
+            DataError: The table has no column `id`.
+        """
+        if "id" not in table.column_names:
+            raise DataError("RandomSplit: the table has no column 'id'; read the messages with read_messages")
+        key = _key(self.seed)
+        ids = table["id"].to_pylist()
+        digests = np.fromiter((value_digest(one, key) for one in ids), np.uint64, len(ids))
+        names = _placed(digests / 2.0**64, self.validation, self.test)
+        leaks = (
+            "RandomSplit divides by row: repeated texts, retweets, users, events and days stand in training and in "
+            "test at once, and scores flatter the model"
         )
-    # An empty string is how CSV writes a missing value.
-    distinct = encoded.dictionary.to_pylist()
-    codes = encoded.indices.fill_null(len(distinct)).to_numpy()
-    if "" in distinct:
-        codes = np.where(codes == distinct.index(""), len(distinct), codes)
-    return codes, distinct
+        shares = _shares(self.validation, self.test)
+        empty = empty_splits(names, shares, "too few messages; raise the share")
+        return Split(names, [leaks, *empty, *crossing_texts(table, names)])
 
 
-def _crossing_texts(names: np.ndarray, groups: np.ndarray) -> list[str]:
-    if not len(groups):
-        return []
-    inside = np.zeros((len(SPLITS), groups.max() + 1), bool)
-    for split, name in enumerate(SPLITS):
-        inside[split, groups[names == name]] = True
-    crossing = inside.sum(axis=0) > 1
-    if not crossing.any():
-        return []
-    rows = {name: np.count_nonzero(crossing[groups] & (names == name)) for name in SPLITS}
-    listed = ", ".join(f"{count:,} in {name}" for name, count in rows.items() if count)
-    return [f"{np.count_nonzero(crossing):,} texts stand in more than one split (messages: {listed})"]
+def _key(seed: int) -> bytes:
+    return f"tocsin split {seed}".encode()
 
 
-def _listed(values: Sequence[str]) -> str:
-    more = f" and {len(values) - 10} more" if len(values) > 10 else ""
-    return (", ".join(map(repr, values[:10])) or "nulls only") + more
+def _placed(places: np.ndarray, validation: float, test: float) -> np.ndarray:
+    """Return (N,) splits of places between 0 and 1."""
+    names = np.full(len(places), "train", "U10")
+    names[places < validation + test] = "test"
+    names[places < validation] = "validation"
+    return names
+
+
+def _shares(validation: float, test: float) -> dict[str, float]:
+    shares = {"train": 1 - validation - test, "validation": validation, "test": test}
+    return {name: share for name, share in shares.items() if share > 0}

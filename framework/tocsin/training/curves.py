@@ -1,6 +1,6 @@
 """What TensorBoard shows of a fit beyond the module's own scalars: speed, per-label quality, languages.
 
-No message text is ever written: labels, languages and numbers only.
+No message text is written unless asked for: ids, labels, languages and numbers only.
 """
 
 from __future__ import annotations
@@ -54,18 +54,25 @@ class TensorBoardCurves(Callback):
     Speed, every `log_every_n_steps` steps: `speed/messages_per_second`, `speed/tokens_per_second` (real
     tokens), `speed/padding_share` (padded tokens over real tokens, less 1) and `speed/passes_per_step`. After
     each validation: `validation_labels/<metric>/<label>`, `pr/<label>` and the image `validation/languages`;
-    the chart needs matplotlib. Unknown targets are left out everywhere. Without a TensorBoard logger it does
-    nothing.
+    the chart needs matplotlib. Unknown targets are left out everywhere. At the end of a fit: its short settings with
+    the final metric (HParams), and the vectors of a sample of validation messages (Projector), with their ids,
+    languages and labels. Without a TensorBoard logger it does nothing.
 
     Args:
         curves: Most labels that get a precision–recall curve; those with the most positive messages come
             first.
         languages: Most languages in the chart; the largest are shown.
+        projector: Most validation messages whose vectors are written; 0 for none.
+        projector_text: Write the texts of those messages too. They can then be read by whoever gets the run's folder.
     """
 
-    def __init__(self, curves: int = 40, languages: int = 20) -> None:
+    def __init__(
+        self, curves: int = 40, languages: int = 20, projector: int = 500, projector_text: bool = False
+    ) -> None:
         self.curves = curves
         self.languages = languages
+        self.projector = projector
+        self.projector_text = projector_text
         self._window = _Window()
         self._broken = False
         self._told_about_matplotlib = False
@@ -120,6 +127,25 @@ class TensorBoardCurves(Callback):
                 trainer,
                 lambda writer, step: writer.add_image("validation/languages", image, step, dataformats="HWC"),
             )
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the settings with the final metric, and vectors of validation messages under the weights at the end."""
+        # A run of one or two steps to try things has nothing to compare.
+        if not trainer.is_global_zero or trainer.interrupted or getattr(trainer, "fast_dev_run", False):
+            return
+        if not any(_writers(trainer)):
+            return
+        from tocsin.batches.protocols import ServesMessages
+        from tocsin.models.classifier import MultilabelClassifier
+        from tocsin.training import review
+
+        settings, metric = review.short_settings(trainer, pl_module), review.final_metric(trainer)
+        self._write(trainer, lambda writer, step: review.write_settings(writer, step, settings, metric))
+        data = getattr(trainer, "datamodule", None)
+        if isinstance(pl_module, MultilabelClassifier) and isinstance(data, ServesMessages):
+            sample = review.validation_sample(pl_module, data, self.projector, text=self.projector_text)
+            if sample is not None:
+                self._write(trainer, lambda writer, step: review.write_sample(writer, step, sample))
 
     def _write_speed(self, trainer: pl.Trainer) -> None:
         counts = self._window.take()

@@ -15,7 +15,7 @@ from typing import Any
 
 from tocsin.training.files import file_digest
 
-__all__ = ["describe_files", "ended", "started"]
+__all__ = ["describe_files", "ended", "seed_of_run", "started"]
 
 _DISTRIBUTIONS = ("tocsin", "torch", "lightning", "transformers", "numpy", "pyarrow", "scikit-learn")
 
@@ -32,7 +32,7 @@ def started(name: str, verb: str) -> dict[str, Any]:
         "error": None,
         "command": shlex.join(sys.argv),
         "working_folder": os.getcwd(),
-        "seed": _seed(),
+        "seed": seed_of_run(),
         "versions": {"python": platform.python_version(), **_versions()},
         "machine": _machine(),
         "git": _git(Path.cwd()),
@@ -64,7 +64,8 @@ def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="milliseconds")
 
 
-def _seed() -> int | None:
+def seed_of_run() -> int | None:
+    """Return the seed that fixes this process's random numbers; None where none was set."""
     given = os.environ.get("PL_GLOBAL_SEED", "")  # where lightning's seed_everything leaves it
     return int(given) if given.isdigit() else None
 

@@ -20,14 +20,15 @@ try:
 except ImportError:  # Windows: folders are still unique, only resuming one twice at once is not noticed
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Run", "is_first_rank", "open_run", "start_run"]
+__all__ = ["DATED", "Run", "is_first_rank", "is_held", "open_run", "start_run"]
 
 # How the first process tells its path to the ranks that Lightning starts as children.
 _FOLDER = "TOCSIN_RUN_FOLDER"
 # What torchrun, Lightning, SLURM and LSF call a process's rank, in the order in which Lightning asks.
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 _NAME = re.compile(r"[\w][\w.+-]*")
-_DATED = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-(?P<verb>.+?)(-\d+)?")
+DATED = re.compile(r"(?P<stamp>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d)-(?P<verb>.+?)(-\d+)?")
+"""A run folder's name: when it began, and what it does."""
 
 
 @dataclass
@@ -120,7 +121,7 @@ def open_run(path: str | Path) -> Run:
     folder = folder.resolve() if folder.is_symlink() else folder  # latest-fit
     if not folder.is_dir():
         raise ConfigError(f"there is no run folder {folder}")
-    dated = _DATED.fullmatch(folder.name)
+    dated = DATED.fullmatch(folder.name)
     run = Run(folder, dated["verb"] if dated else "run", folder.parent.name)
     if is_first_rank():
         try:
@@ -136,6 +137,22 @@ def is_first_rank() -> bool:
     given = [os.environ[name] for name in _RANKS if name in os.environ]
     # Lightning's own launcher tells the rank in the machine and the machine's number apart
     return (not given or given[0] == "0") and os.environ.get("NODE_RANK", "0") == "0"
+
+
+def is_held(path: str | Path) -> bool | None:
+    """Say whether a process of this machine works in a run folder; None where that cannot be told."""
+    if fcntl is None:
+        return None
+    try:
+        with open(Path(path) / ".lock", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    return False
 
 
 def _new_folder(home: Path, name: str) -> Path:

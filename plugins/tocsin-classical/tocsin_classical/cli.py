@@ -152,13 +152,14 @@ def _fit(corpus: Corpus, fit_tfidf: Any) -> TfidfClassifier:
 
 def _messages(corpus: Corpus, split: str) -> tuple[list[str], np.ndarray]:
     rows = corpus.rows(split)
-    return corpus.table.column("text").take(rows).to_pylist(), corpus.targets_NL[rows]
+    # A linear classifier learns from 0 and 1: soft labels count as 1 from 0.5 up.
+    return corpus.table.column("text").take(rows).to_pylist(), corpus.hard_targets_NL[rows]
 
 
 def _score(corpus: Corpus, split: str, model: TfidfClassifier, run: Run) -> ScoresTable:
     from tocsin.plugins import ScoresTable
 
-    texts, targets_NL = _messages(corpus, split)
+    texts, _ = _messages(corpus, split)
     part = corpus.table.take(corpus.rows(split))
     prior = [None if math.isnan(share) else float(share) for share in corpus.prior()]  # JSON has no NaN
     return ScoresTable(
@@ -166,7 +167,7 @@ def _score(corpus: Corpus, split: str, model: TfidfClassifier, run: Run) -> Scor
         langs=None if part["lang"].null_count == len(part) else _values(part, "lang"),
         labels=tuple(corpus.label_names),
         probabilities_NL=model.probabilities(texts),
-        targets_NL=targets_NL,
+        targets_NL=corpus.targets_NL[corpus.rows(split)],
         slices={name: _values(part, name) for name in corpus.slices},
         metadata={"run": run.title, "split": split, "train_prevalence": json.dumps(prior)},
     )

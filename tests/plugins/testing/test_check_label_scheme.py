@@ -12,8 +12,9 @@ import pytest
 from tests.plugins.testing.rejections import faults, only_fault
 from tocsin.errors import DataError, LabelError
 from tocsin.labels.schemes import Columns, LabelScheme
+from tocsin.labels.soft import Soft
 from tocsin.plugins.templates.label_scheme import TemplateLabelScheme
-from tocsin.plugins.testing import check_label_scheme
+from tocsin.plugins.testing import NonConforming, check_label_scheme
 from tocsin.text.messages import source_column
 
 NAMES = ["water", "food", "fire"]
@@ -46,6 +47,63 @@ class _Three(LabelScheme):
 )
 def test_right_ones_pass(scheme: type[LabelScheme], arguments: dict[str, Any]) -> None:
     check_label_scheme(scheme, **arguments)
+
+
+class _Shares(_Three):
+    """Right: probabilities. The wrong ones below differ from it by one thing each."""
+
+    soft = True
+
+    def targets(self, table: pa.Table) -> np.ndarray:
+        return Soft(NAMES).targets(table)
+
+
+def test_probabilities_of_a_soft_scheme_pass() -> None:
+    check_label_scheme(_Shares)
+
+
+def test_probabilities_of_a_scheme_that_does_not_say_so() -> None:
+    class _Silent(_Shares):
+        """Wrong."""
+
+        soft = False
+
+    table = pa.table({name: [0.25, None, 1.0] for name in NAMES})
+    with pytest.raises(NonConforming) as caught:
+        check_label_scheme(_Silent, table)
+    assert "holds 0.25 among its values. Wanted are 0, 1, and NaN for unknown. If its labels" in str(
+        caught.value
+    )
+    assert "the property `soft` must say so: True" in str(caught.value)
+
+
+def test_a_soft_scheme_that_passes_on_what_is_no_probability() -> None:
+    class _Loose(_Shares):
+        """Wrong."""
+
+        def targets(self, table: pa.Table) -> np.ndarray:
+            try:
+                return super().targets(table)
+            except LabelError as error:
+                if "holds '1.5'" not in str(error):
+                    raise
+                return np.zeros((table.num_rows, 3), np.float32)
+
+    assert "targets() of a table with '1.5' in column 'water', 'food', 'fire' raised nothing" in only_fault(
+        check_label_scheme, _Loose
+    )
+
+
+def test_a_soft_scheme_whose_probabilities_are_none() -> None:
+    class _Doubled(_Shares):
+        """Wrong."""
+
+        def targets(self, table: pa.Table) -> np.ndarray:
+            return super().targets(table) * 2
+
+    assert "holds 2.0 among its values. Wanted are probabilities from 0 to 1, and NaN" in only_fault(
+        check_label_scheme, _Doubled
+    )
 
 
 def test_names_in_a_file(tmp_path: Any) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.plugins.testing.rejections import faults, only_fault
-from tocsin.models.pooling import ClsPooling, MeanPooling, Pooling
+from tocsin.models.pooling import AttentionPooling, ClsPooling, MaxPooling, MeanPooling, Pooling
 from tocsin.plugins.testing import check_pooling
 from tocsin.plugins.testing.poolings import MODES
 
@@ -21,7 +23,7 @@ class _RightMean(MeanPooling):
         return None
 
 
-@pytest.mark.parametrize("pooling", [MeanPooling, ClsPooling, _RightMean])
+@pytest.mark.parametrize("pooling", [MeanPooling, ClsPooling, MaxPooling, AttentionPooling, _RightMean])
 def test_right_poolings_pass(pooling: type[Pooling]) -> None:
     check_pooling(pooling)
 
@@ -171,9 +173,34 @@ def test_the_mode_is_the_truth(mode: str, words: str) -> None:
     assert words in fault
 
 
-def test_it_has_no_weights_and_follows_from_its_arguments() -> None:
-    class _WrongWeights(_RightMean):
+def test_it_learns_what_build_makes_and_follows_from_its_arguments() -> None:
+    class _RightWeights(_RightMean):
         """Learns a scale."""
+
+        def build(self, encoder_config: Any) -> None:
+            self.scale_D = nn.Parameter(torch.ones(encoder_config.hidden_size))
+
+        def forward(self, hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+            return super().forward(hidden_BTD, mask_BT) * self.scale_D.to(hidden_BTD.dtype)
+
+    class _WrongUnused(_RightWeights):
+        """Makes a weight that nothing reads."""
+
+        def forward(self, hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+            return _RightMean.forward(self, hidden_BTD, mask_BT)
+
+    class _WrongDrawn(_RightWeights):
+        """Draws a scale in build and does not save it."""
+
+        def build(self, encoder_config: Any) -> None:
+            super().build(encoder_config)
+            self.register_buffer("drawn_D", torch.rand(encoder_config.hidden_size), persistent=False)
+
+        def forward(self, hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+            return super().forward(hidden_BTD, mask_BT) * self.drawn_D.to(hidden_BTD.dtype)
+
+    class _WrongWeights(_RightMean):
+        """Learns a scale that its constructor makes."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -192,7 +219,12 @@ def test_it_has_no_weights_and_follows_from_its_arguments() -> None:
         def forward(self, hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
             return super().forward(hidden_BTD, mask_BT) * self.signs.to(hidden_BTD.dtype)
 
-    assert "It has weights of its own (scale)" in only_fault(check_pooling, _WrongWeights)
+    check_pooling(_RightWeights)
+    assert "No finite gradient reaches scale_D" in only_fault(check_pooling, _WrongUnused)
+    assert "follows from no argument and is no weight" in only_fault(check_pooling, _WrongDrawn)
+    assert "The constructor makes weights (scale) before the width is known" in only_fault(
+        check_pooling, _WrongWeights
+    )
     assert "Draw no random numbers in the constructor" in only_fault(check_pooling, _WrongProjection)
 
 

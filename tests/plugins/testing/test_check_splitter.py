@@ -106,6 +106,38 @@ def test_by_shares_of_the_table() -> None:
     assert "messages came into another split" in only_fault(check_splitter, _Exact)
 
 
+def test_shares_of_the_table_are_right_where_they_are_said_to_be() -> None:
+    class _Exact(_ByUser):
+        """Right: it says that it looks at the whole table, and goes by no position."""
+
+        whole_table = True
+
+        def names(self, users: list[Any]) -> np.ndarray:
+            cut = sorted(users)[len(users) // 5]
+            return np.array(["test" if user < cut else "train" for user in users], object)
+
+    class _Cut(_Exact):
+        """Wrong: the order of the rows still plays no part."""
+
+        def names(self, users: list[Any]) -> np.ndarray:
+            return np.array(
+                ["test" if row < len(users) // 5 else "train" for row in range(len(users))], object
+            )
+
+    check_splitter(_Exact)
+    assert only_fault(check_splitter, _Cut).startswith("The rows were sorted otherwise: ")
+
+
+def test_whole_table_is_true_or_false() -> None:
+    class _Method(_ByUser):
+        """Wrong."""
+
+        def whole_table(self) -> bool:
+            return True
+
+    assert "Is a @property missing?" in only_fault(check_splitter, _Method)
+
+
 def test_random() -> None:
     class _Dice(_ByUser):
         """Wrong."""

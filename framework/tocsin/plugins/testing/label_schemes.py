@@ -38,6 +38,8 @@ def check_label_scheme(
 ) -> None:
     """Check a label scheme: ordered names, and targets (N, L) of 0, 1 and NaN that name what they refuse.
 
+    Where the scheme says that it is `soft`, targets may be any probability, and it must refuse what is none.
+
     Args:
         component: The class.
         table: A few rows with the columns that it reads, for a scheme whose columns hold anything else than
@@ -53,7 +55,8 @@ def check_label_scheme(
         columns = declared_columns(findings, component, arguments)
         if names and columns is not None and (table is None or holds_columns(findings, table, columns)):
             values = _check_targets(findings, component, arguments, table)
-            if values is not None and table is None and isinstance(arguments.get("names"), list):
+            # Without columns its labels come from a file of its own, which has none of ours.
+            if values is not None and columns and table is None and isinstance(arguments.get("names"), list):
                 for count in (1, _MANY_LABELS):
                     many = {**arguments, "names": [f"label {number}" for number in range(count)]}
                     with suppress(TocsinError):  # a scheme may know its labels, and refuse ours
@@ -114,6 +117,15 @@ def _check_targets(
         },
         {name: [names[(number + at) % len(names)] for number in range(7)] for at, name in enumerate(columns)},
     ]
+    if scheme.soft:
+        probabilities = (0.25, 0.0, 1.0, None, 0.875)
+        inventions = [
+            {
+                name: [probabilities[(number + at) % 5] for number in range(7)]
+                for at, name in enumerate(columns)
+            },
+            *inventions,
+        ]
     refused: Exception | None = None
     for invented in inventions if given is None else [columns_of(given)]:
         values = {name: stretched(column, rows) for name, column in invented.items()}
@@ -135,27 +147,37 @@ def _check_targets(
             f"check_label_scheme({component.__name__}, table, …), a few rows with the columns {', '.join(columns)}."
         )
         return None
-    if not _check_matrix(findings, targets_NL, rows, len(names), shown):
+    if not _check_matrix(findings, targets_NL, rows, scheme, shown):
         return None
     if thorough:
         _check_unknown(findings, scheme, values, columns)
         _check_rows(findings, scheme, component(**arguments), table, targets_NL)
         check_missing_column(findings, "targets", scheme.targets, table, columns, LabelError)
-        _check_wrong_value(findings, scheme, values, columns)
+        _check_wrong_value(findings, scheme, values, columns, "no such label")
+        if scheme.soft:
+            _check_wrong_value(findings, scheme, values, columns, "1.5")
     return values
 
 
-def _check_matrix(findings: Findings, targets_NL: Any, rows: int, labels: int, what: str) -> bool:
+def _check_matrix(findings: Findings, targets_NL: Any, rows: int, scheme: LabelScheme, what: str) -> bool:
+    labels = len(scheme.names)
     is_array = isinstance(targets_NL, np.ndarray)
     if not is_array or targets_NL.shape != (rows, labels) or targets_NL.dtype != np.float32:
         findings.add(
             f"{what} gave {kind_of(targets_NL)}. A float32 array of shape ({rows}, {labels}) is wanted."
         )
         return False
-    wrong = targets_NL[~((targets_NL == 0) | (targets_NL == 1) | np.isnan(targets_NL))]
+    known = targets_NL[~np.isnan(targets_NL)]
+    if scheme.soft:
+        wrong, wanted = known[~((known >= 0) & (known <= 1))], "probabilities from 0 to 1"
+    else:
+        wrong, wanted = known[(known != 0) & (known != 1)], "0, 1"
+    fractions = ((wrong > 0) & (wrong < 1)).any()
+    hint = " If its labels are probabilities, the property `soft` must say so: True." if fractions else ""
     return findings.expect(
         not wrong.size,
-        f"{what} holds {wrong[0] if wrong.size else ''} among its values. Wanted are 0, 1, and NaN for unknown.",
+        f"{what} holds {wrong[0] if wrong.size else ''} among its values. Wanted are {wanted}, and NaN for unknown."
+        f"{hint}",
     )
 
 
@@ -175,9 +197,7 @@ def _check_unknown(
         done, targets_NL = outcome(
             findings, f"targets() of {what}", partial(scheme.targets, message_table(nulls, _ROWS, columns))
         )
-        if not done or not _check_matrix(
-            findings, targets_NL, _ROWS, len(scheme.names), f"targets() of {what}"
-        ):
+        if not done or not _check_matrix(findings, targets_NL, _ROWS, scheme, f"targets() of {what}"):
             return
         known = int((~np.isnan(targets_NL)).sum())
         if not findings.expect(
@@ -215,10 +235,10 @@ def _check_rows(
 
 
 def _check_wrong_value(
-    findings: Findings, scheme: LabelScheme, values: dict[str, Any], columns: tuple[str, ...]
+    findings: Findings, scheme: LabelScheme, values: dict[str, Any], columns: tuple[str, ...], nonsense: str
 ) -> None:
     """Put a text that is no label into one column after the other: it must be named, not swallowed."""
-    position, nonsense = 17, "no such label"
+    position = 17
     swallowed: list[str] = []
     tried = [name for name in columns if not pa.types.is_nested(values[name].type)][:3]
     for name in tried:

@@ -20,7 +20,9 @@ from tocsin.plugins.testing.tensors import (
     finite,
     longer,
     own_random,
+    seed_everything,
     shape_of,
+    stir,
     token_states,
     tolerance,
     under_padding,
@@ -66,9 +68,10 @@ MODES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def check_pooling(component: type[Pooling], /, **arguments: Any) -> None:
     """Check that a pooling keeps its contract.
 
-    It is given messages of 1 to 7 tokens and must return one vector each, of the states' own type; padding and other
-    messages must not matter; it must leave its inputs as they are, hold no weights, be rebuilt from its arguments, and
-    be what it tells sentence-transformers.
+    It is built for a tiny encoder, given messages of 1 to 7 tokens and must return one vector each, of the states' own
+    type, and leave its inputs as they are; padding and other messages must not matter; gradients must reach every
+    weight, where it has any; it must be rebuilt from its arguments and its saved weights, and be what it tells
+    sentence-transformers.
 
     Args:
         component: The class.
@@ -87,18 +90,23 @@ def check_pooling(component: type[Pooling], /, **arguments: Any) -> None:
 class _PoolingCheck:
     def __init__(self, findings: Findings, component: type[Pooling], arguments: dict[str, Any]) -> None:
         self.findings = findings
-        self.arguments = arguments
-        self.make = lambda: component(**arguments).eval()
-        self.pooling = self.make()
+        self.pooling = component(**arguments).eval()
         self.hidden_BTD, self.mask_BT = token_states(_WIDTH)
 
     def run(self) -> None:
-        names = [name for name, _ in self.pooling.named_parameters()]
+        early = [name for name, _ in self.pooling.named_parameters()]
         self.findings.expect(
-            not names,
-            f"It has weights of its own ({', '.join(names[:3])}), and a MultilabelClassifier refuses such a pooling: a "
-            "bundle holds the weights of encoder and head. Make it part of a head that reads tokens.",
+            not early,
+            f"The constructor makes weights ({', '.join(early[:3])}) before the width is known, on every of the "
+            "parser's builds. Make them in build(encoder_config).",
         )
+        before = len(self.findings.faults)
+        with self.findings.trying(f"build() for a bert encoder of width {_WIDTH}"):
+            self.pooling.build(_tiny_config())
+        if len(self.findings.faults) > before:
+            return
+        # As training would: weights that begin at zero hide what they do.
+        stir(self.pooling)
         given = clones((self.hidden_BTD, self.mask_BT))
         vector_BD = self.findings.attempt(
             f"Pooling states {tuple(self.hidden_BTD.shape)} under their mask", lambda: self.pooling(*given)
@@ -192,13 +200,15 @@ class _PoolingCheck:
         others = [row for row in range(len(mask_BT)) if row != 1]
         hidden_BTD = self.hidden_BTD.clone().requires_grad_()
         vector_BD = self.pooling(hidden_BTD, mask_BT)
-        gradient_BTD: Tensor | None = None
+        gradients: tuple[Tensor | None, ...] = ()
         if vector_BD.requires_grad:
-            (gradient_BTD,) = torch.autograd.grad(vector_BD[others].sum(), hidden_BTD, allow_unused=True)
+            leaves = [hidden_BTD, *(w for w in self.pooling.parameters() if w.requires_grad)]
+            gradients = torch.autograd.grad(vector_BD[others].sum(), leaves, allow_unused=True)
         self.findings.expect(
-            finite(vector_BD[others], gradient_BTD),
+            finite(vector_BD[others], *gradients),
             "A message whose mask is all 0 (an empty text, or a row that fills a pass up) made numbers of the other "
-            "messages infinite or NaN. Divide by mask_BT.sum(1).clamp(min=1).",
+            "messages, or the weights' gradients, infinite or NaN. Divide by mask_BT.sum(1).clamp(min=1), and fill "
+            "masked scores with torch.finfo(x.dtype).min, not -inf.",
         )
 
     def _gradients(self) -> None:
@@ -209,13 +219,23 @@ class _PoolingCheck:
             "No gradient flows through it, so the encoder would not be trained: drop torch.no_grad() and .detach().",
         ):
             return
-        weights_BD = torch.randn_like(vector_BD)
-        (gradient_BTD,) = torch.autograd.grad((vector_BD * weights_BD).sum(), hidden_BTD, allow_unused=True)
+        trained = {name: weight for name, weight in self.pooling.named_parameters() if weight.requires_grad}
+        gradient_BTD, *found = torch.autograd.grad(
+            (vector_BD * torch.randn_like(vector_BD)).sum(),
+            [hidden_BTD, *trained.values()],
+            allow_unused=True,
+        )
         size_BT = torch.zeros(self.mask_BT.shape) if gradient_BTD is None else gradient_BTD.abs().sum(-1)
         reached = bool(((size_BT * self.mask_BT).sum(1) > 0).all())
         self.findings.expect(
             reached and finite(gradient_BTD),
             "No finite gradient reaches the real tokens of some messages, so the encoder would not learn from them.",
+        )
+        unreached = [n for n, g in zip(trained, found, strict=True) if g is None or not bool(g.any())]
+        self.findings.expect(
+            not unreached and finite(*found),
+            f"No finite gradient reaches {', '.join(unreached[:5]) or 'its weights'}: training would leave them as "
+            "built. Use each weight in forward, or do not make it.",
         )
 
     def _mode(self) -> None:
@@ -238,10 +258,22 @@ class _PoolingCheck:
         )
 
     def _rebuilt(self) -> None:
+        state = {name: value.detach().clone() for name, value in self.pooling.state_dict().items()}
+        seed_everything(2)
         again = type(self.pooling)(**json.loads(json.dumps(self.pooling.arguments))).eval()
+        again.build(_tiny_config())
+        if any(True for _ in self.pooling.parameters()):
+            again.load_state_dict(state)
         moved = distance(again(self.hidden_BTD, self.mask_BT), self.pooling(self.hidden_BTD, self.mask_BT))
         self.findings.expect(
             moved <= tolerance(self.hidden_BTD),
             f"Built again from its arguments, as a bundle does, it gave vectors that differ by {moved:.2g}: "
-            "something in it follows from no argument. Draw no random numbers in the constructor.",
+            "something in it follows from no argument and is no weight. Draw no random numbers in the constructor; "
+            "what learns is an nn.Parameter or a module, made in build().",
         )
+
+
+def _tiny_config() -> Any:
+    from transformers import BertConfig
+
+    return BertConfig(hidden_size=_WIDTH, num_hidden_layers=1, num_attention_heads=2, vocab_size=100)

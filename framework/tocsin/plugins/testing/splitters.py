@@ -30,7 +30,8 @@ _ROWS = 500
 
 @undisturbed()
 def check_splitter(component: type[Splitter], table: pa.Table | None = None, /, **arguments: Any) -> None:
-    """Check a splitter: one split a row, by what the message holds and never by its position.
+    """Check a splitter: one split a row, by what the messages hold and never by their position, and, unless its
+    `whole_table` is true, not by what other messages hold.
 
     Args:
         component: The class.
@@ -132,18 +133,33 @@ def _check_repeats(
     """Split once more, by another object, in another order, and a part of the rows; one fault is enough."""
     order = np.random.default_rng(0).permutation(len(names))
     half = len(names) // 2
+    done, whole = outcome(findings, "whole_table", lambda: (splitter.whole_table, fresh.whole_table))
+    if not done:
+        return
+    if not isinstance(whole[0], bool) or whole[0] is not whole[1]:
+        findings.add(
+            f"`whole_table` is {quoted(whole[0])}, then {quoted(whole[1])}. True or False is wanted, the same for each "
+            "object with the same arguments: whether a row's split may depend on what other rows hold. Is a @property "
+            "missing?"
+        )
+        return
     after = "The split must follow from what a message holds, for instance from a seeded hash (hashlib, not hash())"
-    for by, rows, what, fix in (
+    ways = [
         (splitter, np.arange(len(names)), "The same table was split once more", f"{after}."),
         (fresh, np.arange(len(names)), "Another object with the same arguments split the table", f"{after}."),
         (splitter, order, "The rows were sorted otherwise", f"{after}, never from its position."),
-        (
-            splitter,
-            np.arange(half),
-            "The second half of the rows was left out",
-            f"{after}, not from other messages.",
-        ),
-    ):
+    ]
+    if not whole[0]:
+        ways.append(
+            (
+                splitter,
+                np.arange(half),
+                "The second half of the rows was left out",
+                f"{after}, not from other messages; a splitter that must look at all of them, as shares of a sorted "
+                "table do, says so: whole_table = True.",
+            )
+        )
+    for by, rows, what, fix in ways:
         done, split = outcome(findings, f"{what}: split()", partial(by.split, table.take(pa.array(rows))))
         if not done or not _check_split(findings, split, len(rows), f"{what}: split()"):
             return

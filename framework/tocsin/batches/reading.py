@@ -1,0 +1,115 @@
+"""From message files to a corpus with targets and splits; no tokenizer is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from lightning.pytorch.utilities import rank_zero_warn
+
+from tocsin.batches.corpus import SPLITS, Corpus, choose_rows
+from tocsin.errors import DataError
+from tocsin.labels.schemes import LabelScheme
+from tocsin.text.cleaners import Cleaner
+from tocsin.text.messages import read_messages
+from tocsin.text.readers import Reader, resolve_data_path
+from tocsin.text.splitters import Splitter, crossing_texts
+
+__all__ = ["SplitWarning", "assemble_corpus"]
+
+
+class SplitWarning(UserWarning):
+    """Messages cross the splits, or a split is not what its name promises."""
+
+
+def assemble_corpus(
+    labels: LabelScheme,
+    files: Mapping[str, Sequence[str]],
+    *,
+    text: str,
+    id: str | None,
+    lang: str | None,
+    slices: Sequence[str],
+    reader: Reader | None,
+    cleaner: Cleaner,
+    on_empty: Literal["drop", "keep"],
+    splitter: Splitter | None,
+    max_messages: Mapping[str, int],
+    seed: int,
+) -> Corpus:
+    """Read, clean, split and label the messages of some files.
+
+    Args:
+        labels: Reads the targets.
+        files: The files of each split, by its name; all under "train" where a splitter divides them.
+        text: See `read_messages`.
+        id: See `read_messages`.
+        lang: See `read_messages`.
+        slices: Further columns to carry.
+        reader: See `read_messages`.
+        cleaner: See `read_messages`.
+        on_empty: See `read_messages`.
+        splitter: Divides the rows; None: the files are the splits.
+        max_messages: Most messages of a split.
+        seed: Draws them.
+
+    Raises:
+        DataError: A file or a row of it is faulty, or no message is left to train on.
+        LabelError: A label is missing from the files, or has a value that means nothing.
+    """
+    extra = list(dict.fromkeys([*labels.columns, *slices, *(splitter.columns if splitter else ())]))
+    paths: dict[str, list[Path]] = {
+        split: [resolve_data_path(name) for name in names] for split, names in files.items()
+    }
+    given = [path for split in SPLITS for path in paths[split]]
+    for path in given:
+        if given.count(path) > 1:
+            raise DataError(
+                "named more than once in train, validation and test; its rows can stand in one split only.",
+                file=path,
+            )
+    # All files in one call: ids are made unique over all of them, and types are compared between them.
+    messages = read_messages(
+        given,
+        text=text,
+        id=id,
+        lang=lang,
+        extra=extra,
+        cleaner=cleaner,
+        on_empty=on_empty,
+        reader=reader,
+        progress=True,
+    )
+    table = messages.table
+    facts = {
+        name: getattr(messages, name)
+        for name in ("dropped_empty", "kept_empty", "null_texts", "repeated_ids")
+    }
+    if splitter is not None:
+        division = splitter.split(table)
+        split_names, crossing = np.asarray(division.names, dtype=object), division.crossing
+    else:
+        split_of = {str(path): split for split in SPLITS for path in paths[split]}
+        split_names = np.array([split_of[file] for file in table["file"].to_pylist()], dtype=object)
+        crossing = crossing_texts(table, split_names)
+    corpus = Corpus(
+        table,
+        labels.targets(table),
+        tuple(labels.names),
+        choose_rows(table["id"], split_names, max_messages, seed),
+        crossing,
+        facts,
+        dict(max_messages),
+        tuple(slices),
+    )
+    if not corpus.counts()["train"] and not corpus.counts()["test"]:
+        raise DataError(
+            f"no message is left in train or test: {len(table)} were read, {facts['dropped_empty']} "
+            "dropped as empty. Look at the text column, the cleaner and the splitter.",
+            file=", ".join(files["train"]),
+        )
+    for sentence in crossing:
+        rank_zero_warn(sentence, category=SplitWarning)
+    return corpus

@@ -1,0 +1,106 @@
+"""The half of a classifier that validates and tests. Axes: B messages, N messages, L labels."""
+
+from abc import abstractmethod
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from tocsin.batches.passes import MessagePass
+from tocsin.batches.protocols import ServesMessages
+from tocsin.labels.schemes import LabelScheme, check_same_labels
+from tocsin.models.averaging import AveragedWeights
+from tocsin.models.losses import Loss
+from tocsin.models.scoring import LogitCollector, scores_table
+from tocsin.scores.metrics import evaluate
+from tocsin.scores.table import ScoresTable
+
+__all__ = ["EvaluatesMessages"]
+
+
+class EvaluatesMessages(LightningModule):
+    """Scores whole splits; a classifier gives the logits.
+
+    Attributes:
+        scores: The last scores table of each split.
+    """
+
+    labels: LabelScheme
+    loss: Loss
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores: dict[str, ScoresTable] = {}
+        self._collector = LogitCollector(0)
+        self._average: AveragedWeights | None = None
+
+    @abstractmethod
+    def _logits(self, part: MessagePass, split: str) -> Tensor:
+        """Logits `(B, L)` of a pass of that split."""
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """L names in the order of the logits."""
+        return tuple(self.labels.names)
+
+    def _fitting(self) -> bool:
+        return self._trainer is not None and self.trainer.state.fn == "fit"
+
+    def _messages(self) -> ServesMessages | None:
+        data = getattr(self._trainer, "datamodule", None) if self._trainer is not None else None
+        if data is not None and hasattr(data, "labels"):
+            check_same_labels(data.labels.names, self.label_names, where="the data's labels and the model's")
+        return data if isinstance(data, ServesMessages) else None
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin a new table; the averaged weights are those to be scored."""
+        if self._average is not None:
+            self._average.put_in_place()
+        self._collector = LogitCollector(len(self.label_names))
+
+    def on_test_epoch_start(self) -> None:
+        """Begin a new table."""
+        self._collector = LogitCollector(len(self.label_names))
+
+    def validation_step(self, batch: MessagePass, batch_idx: int) -> None:
+        """Collect logits of one pass."""
+        self._collect(batch, "validation")
+
+    def test_step(self, batch: MessagePass, batch_idx: int) -> None:
+        """Collect logits of one pass, in float32 whatever the fit's precision: these are the figures that ship."""
+        with torch.autocast(self.device.type, enabled=False):
+            self._collect(batch, "test")
+
+    def _collect(self, part: MessagePass, split: str) -> None:
+        logits_BL = self._logits(part, split).float()
+        self._collector.add(part.rows_B, logits_BL, *self.loss(logits_BL, part.targets_BL, part.known_BL))
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the whole validation split."""
+        if not self.trainer.sanity_checking:
+            self._score("validation", _is_whole(self.trainer.limit_val_batches))
+        if self._average is not None and self._fitting():
+            self._average.take_back()
+
+    def on_test_epoch_end(self) -> None:
+        """Score the whole test split."""
+        self._score("test", _is_whole(self.trainer.limit_test_batches))
+
+    def _score(self, split: str, whole: bool) -> None:
+        rows, logits_NL, loss = self._collector.gather(self.trainer.world_size)
+        self._collector = LogitCollector(len(self.label_names))
+        data = self._messages()
+        if len(rows):
+            self.log(f"{split}/loss", loss, batch_size=1)
+        if len(rows) and data is not None:
+            table = scores_table(
+                data, split, rows, logits_NL, self.label_names, whole=whole, steps=self.global_step
+            )
+            self.scores[split] = table
+            for name, value in evaluate(table).flat().items():
+                self.log(f"{split}/{name}", value, prog_bar=name == "macro_roc_auc", batch_size=1)
+
+
+def _is_whole(limit: int | float) -> bool:
+    """Whether a Trainer's limit is the share 1.0, not one batch."""
+    return isinstance(limit, float) and limit == 1.0

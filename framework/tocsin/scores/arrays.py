@@ -1,0 +1,54 @@
+"""Columns of a scores file as arrays. N messages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from tocsin.errors import DataError
+
+__all__ = ["numbers", "objects", "strings"]
+
+
+def strings(ids: np.ndarray) -> np.ndarray:
+    """Return (N,) ids of any type as str objects; DataError for what is no id."""
+    given = np.asarray(ids)
+    if given.ndim != 1:
+        raise DataError(f"ids have shape {given.shape}; one id a message, shape (N,), is wanted.")
+    try:
+        found = pa.array(given, from_pandas=True).cast(pa.string())
+    except (pa.ArrowException, UnicodeError) as error:
+        raise DataError(f"ids must be strings or numbers, all of one kind ({error}).") from error
+    if found.null_count:
+        row = int(np.flatnonzero(found.is_null().to_numpy(zero_copy_only=False))[0]) + 1
+        raise DataError(f"{found.null_count:,} messages have no id. Every message needs one.", row=row)
+    return found.to_numpy(zero_copy_only=False)
+
+
+def numbers(column: pa.ChunkedArray, name: str, file: str | Path | None) -> np.ndarray:
+    """Return a column as (N,) numbers, null as NaN."""
+    if not (
+        pa.types.is_floating(column.type)
+        or pa.types.is_integer(column.type)
+        or pa.types.is_boolean(column.type)
+    ):
+        raise DataError(f"Column {name!r} holds {column.type}; numbers are wanted.", file=file)
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())
+    return column.to_numpy()
+
+
+def objects(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column as (N,) values: numbers without nulls keep their type, the rest becomes objects and None."""
+    kind = column.type
+    if column.null_count == 0 and (
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    ):
+        return column.to_numpy()
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return column.to_numpy()
+    values = np.empty(len(column), dtype=object)
+    values[:] = column.to_pylist()
+    return values
