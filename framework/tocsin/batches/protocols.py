@@ -1,10 +1,11 @@
-"""What a LabelledMessages DataModule asks of the model beside it, and what a model may ask of the DataModule."""
+"""What a DataModule asks of the model beside it, and what a model may ask of its DataModule."""
 
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import pyarrow as pa
 
-__all__ = ["ReadsTokens", "ServesMessages"]
+__all__ = ["ReadsTokens", "ServesMessages", "ServesPairs"]
 
 
 @runtime_checkable
@@ -44,3 +45,35 @@ class ServesMessages(Protocol):
 
     def tokens_key(self) -> str:
         """Content key of the token cache."""
+
+
+@runtime_checkable
+class ServesPairs(Protocol):
+    """A DataModule that a Distiller can train on: its training batches are `PairStep`.
+
+    E is the number of distinct English sentences of all sources, languages and splits; each has one number.
+    """
+
+    def english(self) -> pa.ChunkedArray:
+        """The distinct English sentences `(E,)`, memory-mapped, for the teacher."""
+
+    def english_key(self) -> str:
+        """Content key of `english()`: equal keys mean equal sentences in equal order."""
+
+    def english_rows(self, split: str) -> np.ndarray:
+        """Numbers of the English sentences that a split ("train" or "validation") needs, ascending, each once."""
+
+    def pieces_in_use(self) -> np.ndarray:
+        """Ids of the student's tokens that occur in the training split, sorted."""
+
+    def validation_pairs(self) -> pa.Table:
+        """The held-out pairs, a row each, memory-mapped or small: `lang`, `source` and `text` (strings), `english` (int64
+        number), in an order that does not change.
+        """
+
+    def sentence_passes(self, split: str, side: str) -> Any:
+        """Iterate over `SentencePass` that cover the sentences of one side of a split, each once, longest first.
+
+        `side` is "text" (`rows_B` are then row numbers of that split's pairs) or "english" (`rows_B` are then English
+        numbers, each distinct sentence once). With "text" and "validation" the rows are those of `validation_pairs()`.
+        """
