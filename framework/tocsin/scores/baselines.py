@@ -54,7 +54,7 @@ def baselines(
 
     def constant(values_L: np.ndarray, limits: float | Sequence[float], note: str) -> Metrics:
         scores_NL = np.broadcast_to(values_L, targets_NL.shape)
-        same = replace(table, logits_NL=None, probabilities_NL=scores_NL, decisions_NL=None)
+        same = replace(table.uncalibrated(), logits_NL=None, probabilities_NL=scores_NL)
         return evaluate(same, limits, note=note)
 
     return {

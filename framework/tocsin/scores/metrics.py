@@ -234,8 +234,9 @@ def decided_on(table: ScoresTable, label: int, threshold: float) -> np.ndarray:
     """Return (N,) bool, the messages for which label number `label` counts as on."""
     if table.decisions_NL is not None:
         return table.decisions_NL[:, label]
-    if table.probabilities_NL is not None:
-        return table.probabilities_NL[:, label] >= threshold
+    probabilities_NL = table.probabilities_NL if table.calibrated_NL is None else table.calibrated_NL
+    if probabilities_NL is not None:
+        return probabilities_NL[:, label] >= threshold
     return sigmoid(table.ranking_NL[:, label]) >= threshold
 
 

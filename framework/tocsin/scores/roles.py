@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from tocsin.arguments import RemembersArguments
 from tocsin.errors import DataError, LabelError
 from tocsin.labels.schemes import check_same_labels
+from tocsin.scores.metrics import decision_metrics
 from tocsin.scores.table import ScoresTable
 
 __all__ = ["Calibrator", "DecisionRule", "Ensembler"]
@@ -23,6 +24,13 @@ __all__ = ["Calibrator", "DecisionRule", "Ensembler"]
 
 class _Stateful(RemembersArguments, ABC):
     """Arguments and state as plain data, shared by the three roles: a bundle builds the component and restores it."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that applying it reads beside the scores, such as ("lang",). A bundle has texts and languages
+        alone, so that no other column can be read there.
+        """
+        return ()
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
@@ -37,9 +45,12 @@ class Calibrator(_Stateful):
     """Turns scores into probabilities that mean what they say. Keeps ids, targets and slices as they are."""
 
     def fit(self, table: ScoresTable) -> Self:
-        """Learn from a labelled table; DataError for one without targets, or of a test split."""
+        """Learn from a labelled table; DataError for one without targets, or of a test split.
+
+        What an earlier chain made of the scores is put aside: `learn` sees the raw ones.
+        """
         _check_learnable(table)
-        self.learn(table)
+        self.learn(table.uncalibrated())
         return self
 
     @abstractmethod
@@ -59,13 +70,13 @@ class Ensembler(_Stateful):
         _check_same_rows(tables)
         for table in tables:
             _check_learnable(table)
-        self.learn(tables)
+        self.learn([table.uncalibrated() for table in tables])
         return self
 
     def apply(self, tables: Sequence[ScoresTable]) -> ScoresTable:
         """Return the joint table; DataError or LabelError when the tables' ids or labels differ."""
         _check_same_rows(tables)
-        return self.combine(tables)
+        return self.combine([table.uncalibrated() for table in tables])
 
     @abstractmethod
     def learn(self, tables: Sequence[ScoresTable]) -> None:
@@ -77,7 +88,38 @@ class Ensembler(_Stateful):
 
 
 class DecisionRule(_Stateful):
-    """Decides which labels a message gets: fills `decisions_NL` and leaves the scores as they are."""
+    """Decides which labels a message gets: fills `decisions_NL` and leaves the scores as they are.
+
+    Attributes:
+        aim: What it is after, in a report's words; `worth` computes it.
+        lower_is_better: Whether the aim is a cost.
+    """
+
+    aim: ClassVar[str] = "F1"
+    lower_is_better: ClassVar[bool] = False
+
+    def worth(
+        self, hits: np.ndarray, false_alarms: np.ndarray, missed: np.ndarray, rejected: np.ndarray
+    ) -> np.ndarray:
+        """Return what decisions are worth, from counts of known cells of any one shape (..., L): labels last.
+
+        NaN where it has no meaning. Here F1, undefined without a positive; a rule with another aim says its own.
+
+        Args:
+            hits: Decided on, and true.
+            false_alarms: Decided on, and not true.
+            missed: Decided off, and true.
+            rejected: Decided off, and not true.
+        """
+        return decision_metrics(hits, false_alarms, missed)["f1"]
+
+    def thresholds(self, lang: str | None = None) -> np.ndarray | None:
+        """Return (L,) the probability from which each label is on, once fitted; None where there is no such number.
+
+        Args:
+            lang: For messages in this language; None for a message of which that is unknown.
+        """
+        return None
 
     def fit(self, table: ScoresTable) -> Self:
         """Learn from a labelled table; DataError for one without targets, or of a test split."""

@@ -6,6 +6,8 @@ N messages, L labels. On disk one Parquet file, one row a message:
     lang                string, null when unknown
     <slice columns>     whatever figures are to be cut by (genre, country, ...)
     logit.<label>       float32; or prob.<label>, float64 in [1e-7, 1 - 1e-7]
+    calibrated.<label>  float64 in [1e-7, 1 - 1e-7], only after a chain (see `tocsin.scores.chain`): what the scores
+                        became; logit.* and prob.* stay the raw ones
     decision.<label>    bool, only after a decision rule
     target.<label>      int8 0 or 1, null when unknown; float32 in [0, 1] where targets of the label are soft;
                         absent when nobody labelled the messages
@@ -37,7 +39,7 @@ from tocsin.scores.arrays import numbers, objects, strings
 
 __all__ = ["PROBABILITY_LIMIT", "ScoresTable", "sigmoid"]
 
-_PREFIXES = ("logit.", "prob.", "decision.", "target.")
+_PREFIXES = ("logit.", "prob.", "calibrated.", "decision.", "target.")
 _METADATA = b"tocsin."
 _RESERVED = ("labels", "labels_digest")
 
@@ -54,6 +56,8 @@ class ScoresTable:
         labels: The L label names in the order of the columns.
         logits_NL: (N, L) float32, before the sigmoid.
         probabilities_NL: (N, L) float64, for models that give no logits; clipped to [1e-7, 1 - 1e-7].
+        calibrated_NL: (N, L) float64, what a chain made of the scores, likewise clipped; None before any. Metrics
+            read it in place of the raw scores; what is fitted on a table does not (`uncalibrated`).
         targets_NL: (N, L) float32 of 0, 1 and NaN (unknown), of probabilities where labels are soft; None for
             messages that nobody labelled.
         decisions_NL: (N, L) bool, what a decision rule decided; None before any rule.
@@ -72,6 +76,7 @@ class ScoresTable:
     labels: tuple[str, ...]
     logits_NL: np.ndarray | None = None
     probabilities_NL: np.ndarray | None = None
+    calibrated_NL: np.ndarray | None = None
     targets_NL: np.ndarray | None = None
     decisions_NL: np.ndarray | None = None
     langs: np.ndarray | None = None
@@ -91,6 +96,7 @@ class ScoresTable:
         for name, dtype in (
             ("logits_NL", np.float32),
             ("probabilities_NL", np.float64),
+            ("calibrated_NL", np.float64),
             ("targets_NL", np.float32),
             ("decisions_NL", np.bool_),
         ):
@@ -104,12 +110,10 @@ class ScoresTable:
                     )
                 set_field(self, name, values)
         self._check_values()
-        if self.probabilities_NL is not None:
-            set_field(
-                self,
-                "probabilities_NL",
-                np.clip(self.probabilities_NL, PROBABILITY_LIMIT, 1.0 - PROBABILITY_LIMIT),
-            )
+        for name in ("probabilities_NL", "calibrated_NL"):
+            if getattr(self, name) is not None:
+                clipped = np.clip(getattr(self, name), PROBABILITY_LIMIT, 1.0 - PROBABILITY_LIMIT)
+                set_field(self, name, clipped)
         langs = np.full(n, None, dtype=object) if self.langs is None else np.asarray(self.langs, dtype=object)
         set_field(self, "langs", langs)
         set_field(self, "slices", {name: np.asarray(values) for name, values in self.slices.items()})
@@ -129,19 +133,24 @@ class ScoresTable:
         )
 
     def _check_values(self) -> None:
-        scores = self.ranking_NL
-        if np.isnan(scores).any():
-            row, label = (int(i) for i in np.argwhere(np.isnan(scores))[0])
-            raise DataError(
-                f"The score of message {self.ids[row]!r} for label {self.labels[label]!r} is NaN "
-                f"({int(np.isnan(scores).sum()):,} such scores). The model diverged, or its file is damaged.",
-                row=row + 1,
-            )
-        if self.probabilities_NL is not None and scores.size and (scores.min() < 0 or scores.max() > 1):
-            raise DataError(
-                f"Probabilities reach from {scores.min():g} to {scores.max():g}; 0 to 1 is wanted. "
-                "Are they logits?"
-            )
+        for scores in (self.logits_NL, self.probabilities_NL, self.calibrated_NL):
+            if scores is None:
+                continue
+            if np.isnan(scores).any():
+                row, label = (int(i) for i in np.argwhere(np.isnan(scores))[0])
+                raise DataError(
+                    f"The score of message {self.ids[row]!r} for label {self.labels[label]!r} is NaN "
+                    f"({int(np.isnan(scores).sum()):,} such scores). The model diverged, or its file is damaged.",
+                    row=row + 1,
+                )
+            if scores is not self.logits_NL and scores.size and (scores.min() < 0 or scores.max() > 1):
+                row, label = (int(i) for i in np.argwhere((scores < 0) | (scores > 1))[0])
+                raise DataError(
+                    f"Probabilities reach from {scores.min():g} to {scores.max():g}; 0 to 1 is wanted. "
+                    f"Are they logits? The first is {scores[row, label]:g}, of message {self.ids[row]!r} for label "
+                    f"{self.labels[label]!r}.",
+                    row=row + 1,
+                )
         if self.targets_NL is not None:
             targets = self.targets_NL
             wrong = ~(((targets >= 0) & (targets <= 1)) | np.isnan(targets))
@@ -159,7 +168,12 @@ class ScoresTable:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """(N, L) float64 in [1e-7, 1 - 1e-7]. The sigmoid is applied here, and nowhere else."""
+        """(N, L) float64 in [1e-7, 1 - 1e-7], calibrated where a chain did that."""
+        return self.raw_probabilities if self.calibrated_NL is None else self.calibrated_NL
+
+    @property
+    def raw_probabilities(self) -> np.ndarray:
+        """(N, L) float64 in [1e-7, 1 - 1e-7] before any chain. The sigmoid is applied here, and nowhere else."""
         if self.probabilities_NL is not None:
             return self.probabilities_NL
         assert self.logits_NL is not None
@@ -167,10 +181,17 @@ class ScoresTable:
 
     @property
     def ranking_NL(self) -> np.ndarray:
-        """(N, L) what rank metrics sort by: logits if there are any (clipped probabilities may tie)."""
-        scores = self.logits_NL if self.logits_NL is not None else self.probabilities_NL
+        """(N, L) what rank metrics sort by: calibrated probabilities, else logits if there are any (clipped
+        probabilities may tie).
+        """
+        scores = self.probabilities_NL if self.logits_NL is None else self.logits_NL
+        scores = scores if self.calibrated_NL is None else self.calibrated_NL
         assert scores is not None
         return scores
+
+    def uncalibrated(self) -> ScoresTable:
+        """Return the table as it was before any chain: without calibrated probabilities and decisions."""
+        return replace(self, calibrated_NL=None, decisions_NL=None)
 
     @property
     def labels_digest(self) -> str:
@@ -221,12 +242,15 @@ class ScoresTable:
         }
         for name, values in self.slices.items():
             columns[name] = pa.array(values, from_pandas=True)
-        score = "logit." if self.logits_NL is not None else "prob."
-        for i, label in enumerate(self.labels):
-            columns[score + label] = pa.array(np.ascontiguousarray(self.ranking_NL[:, i]))
-        if self.decisions_NL is not None:
-            for i, label in enumerate(self.labels):
-                columns["decision." + label] = pa.array(np.ascontiguousarray(self.decisions_NL[:, i]))
+        for prefix, values_NL in (
+            ("logit.", self.logits_NL),
+            ("prob.", self.probabilities_NL),
+            ("calibrated.", self.calibrated_NL),
+            ("decision.", self.decisions_NL),
+        ):
+            if values_NL is not None:
+                for i, label in enumerate(self.labels):
+                    columns[prefix + label] = pa.array(np.ascontiguousarray(values_NL[:, i]))
         if self.targets_NL is not None:
             for i, label in enumerate(self.labels):
                 unknown = np.isnan(self.targets_NL[:, i])
@@ -282,6 +306,7 @@ class ScoresTable:
                 labels=labels,
                 logits_NL=matrix("logit.", np.float32) if kind == "logit." else None,
                 probabilities_NL=matrix("prob.", np.float64) if kind == "prob." else None,
+                calibrated_NL=matrix("calibrated.", np.float64),
                 targets_NL=matrix("target.", np.float32),
                 decisions_NL=matrix("decision.", np.bool_),
                 langs=objects(table.column("lang").cast(pa.string())) if "lang" in names else None,
@@ -315,19 +340,15 @@ class ScoresTable:
 
     @classmethod
     def read(cls, path: str | Path) -> ScoresTable:
-        """Read a scores file, ours or one that somebody else wrote with the same column names.
+        """Read a scores file: ours, or one that another program wrote (Parquet or CSV, see `tocsin.scores.foreign`).
 
         Raises:
             DataError: For a missing or torn file, missing columns, wrong values.
             LabelError: When the label columns are not those that the file's own metadata tells.
         """
-        try:
-            table = pq.read_table(path, partitioning=None)
-        except FileNotFoundError:
-            raise DataError("There is no such scores file.", file=path) from None
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"Cannot be read as Parquet ({error}). Is the file whole?", file=path) from error
-        return cls.from_arrow(table, file=path)
+        from tocsin.scores.foreign import read_columns
+
+        return cls.from_arrow(read_columns(path), file=path)
 
 
 def _umask() -> int:

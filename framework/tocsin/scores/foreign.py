@@ -1,0 +1,162 @@
+"""Scores files as Arrow tables, whoever wrote them: Parquet or CSV, a column a label or a row a label.
+
+Wide, as we write it ourselves: `id`, `prob.<label>` or `logit.<label>`, `target.<label>` (0, 1, empty for unknown;
+absent where nobody labelled the messages), optional `lang` and columns to cut figures by.
+
+Long, as a database gives it: one row a message and label with `id`, `label`, `prob` (or `probability`, or `logit`),
+optional `target`; any other column (`lang`, ...) says the same in all rows of a message.
+
+N messages, L labels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as csv
+import pyarrow.parquet as pq
+
+from tocsin.errors import DataError
+
+__all__ = ["read_columns", "widened"]
+
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_SCORES = {"prob": "prob.", "probability": "prob.", "logit": "logit."}
+_TEXT = ("id", "lang", "label")
+
+
+def read_columns(path: str | Path) -> pa.Table:
+    """Return the Arrow table of a scores file with our column names.
+
+    Args:
+        path: A file ending in .csv or .tsv (UTF-8, a header line), any other is read as Parquet.
+
+    Raises:
+        DataError: For a missing or torn file; a long table with a cell twice, or without one.
+    """
+    path = Path(path)
+    delimiter = _DELIMITERS.get(path.suffix.lower())
+    try:
+        table = pq.read_table(path, partitioning=None) if delimiter is None else _read_csv(path, delimiter)
+    except FileNotFoundError:
+        raise DataError("There is no such scores file.", file=path) from None
+    except (pa.ArrowException, OSError) as error:
+        kind = "Parquet" if delimiter is None else "CSV"
+        raise DataError(f"Cannot be read as {kind} ({error}). Is the file whole?", file=path) from error
+    return widened(table, path) if _score_column(table) is not None else table
+
+
+def _read_csv(path: Path, delimiter: str) -> pa.Table:
+    # A byte order mark before the header would become a part of the first name.
+    with path.open("rb") as file:
+        header = file.readline().decode("utf-8-sig", errors="replace").rstrip("\r\n").split(delimiter)
+    text = [name for name in _TEXT if name in (given.strip('"') for given in header)]
+    table = csv.read_csv(
+        path,
+        parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        # An id of 007 is not 7, and the language "no" or "NA" is a text like any other.
+        convert_options=csv.ConvertOptions(column_types=dict.fromkeys(text, pa.string())),
+    )
+    if "lang" in text:
+        place = table.column_names.index("lang")
+        known = pc.if_else(pc.equal(table["lang"], ""), pa.scalar(None, pa.string()), table["lang"])
+        table = table.set_column(place, "lang", known)
+    return table
+
+
+def _score_column(table: pa.Table) -> str | None:
+    """Return the name of a long table's scores; None for a wide one."""
+    if not {"id", "label"} <= set(table.column_names):
+        return None
+    return next((name for name in _SCORES if name in table.column_names), None)
+
+
+def widened(table: pa.Table, path: str | Path) -> pa.Table:
+    """Return a long table with a row a message: messages and labels in the order of their first rows.
+
+    Args:
+        table: With the columns `id`, `label`, a score and perhaps `target`.
+        path: Named in errors.
+
+    Raises:
+        DataError: A cell stands twice or is missing, an id or label is null, or a message's other columns differ.
+    """
+    score = _score_column(table)
+    assert score is not None
+    ids, labels = (_encoded(table, name, path) for name in ("id", "label"))
+    messages, names = ids.dictionary, labels.dictionary.to_pylist()
+    rows, columns = (np.asarray(part.indices) for part in (ids, labels))
+    cells = rows.astype(np.int64) * len(names) + columns
+    filled, first, counts = np.unique(cells, return_index=True, return_counts=True)
+
+    def words(cell: int) -> str:
+        return f"message {messages[cell // len(names)].as_py()!r} and label {names[cell % len(names)]!r}"
+
+    if (counts > 1).any():
+        twice = int(np.argmax(counts > 1))
+        raise DataError(
+            f"{int((counts > 1).sum()):,} cells stand twice, the first of them {words(int(filled[twice]))}; one row "
+            "a message and label is wanted.",
+            file=path,
+        )
+    size = len(messages) * len(names)
+    if len(filled) != size:
+        absent = int(np.setdiff1d(np.arange(size), filled, assume_unique=True)[0])
+        raise DataError(
+            f"{size - len(filled):,} of {size:,} cells are missing, the first of them {words(absent)}. Every message "
+            "needs a score for every label; an unknown target is an empty cell.",
+            file=path,
+        )
+
+    place = pa.array(first)  # cell -> its row in the file
+    wide: dict[str, Any] = {"id": messages}
+    own = ("id", "label", "target", *_SCORES)
+    first_rows = np.unique(rows, return_index=True)[1]
+    for name in table.column_names:
+        if name not in own:
+            wide[name] = _of_messages(table[name], name, rows, first_rows, messages, path)
+    for name, prefix in ((score, _SCORES[score]), ("target", "target.")):
+        if name not in table.column_names:
+            continue
+        values = table[name].take(place)
+        for number, label in enumerate(names):
+            wide[prefix + label] = values.take(pa.array(np.arange(number, size, len(names))))
+    return pa.table(wide)
+
+
+def _encoded(table: pa.Table, name: str, path: str | Path) -> pa.DictionaryArray:
+    column = table[name].cast(pa.string())
+    if column.null_count:
+        row = int(pc.index(pc.is_null(column), True).as_py()) + 1
+        raise DataError(f"{column.null_count:,} rows have no {name}; each needs one.", file=path, row=row)
+    return column.combine_chunks().dictionary_encode()
+
+
+def _of_messages(
+    column: pa.ChunkedArray,
+    name: str,
+    rows: np.ndarray,
+    first_rows: np.ndarray,
+    messages: pa.Array,
+    path: str | Path,
+) -> pa.ChunkedArray:
+    """Return a column's value a message; every row of a message must say the same."""
+    codes = (
+        column.combine_chunks()
+        .dictionary_encode(null_encoding="encode")
+        .indices.to_numpy(zero_copy_only=False)
+    )
+    differs = codes != codes[first_rows][rows]
+    if differs.any():
+        row = int(np.argmax(differs))
+        raise DataError(
+            f"Column {name!r} says different things of message {messages[int(rows[row])].as_py()!r}; in a table with a "
+            "row a message and label, all rows of a message must say the same.",
+            file=path,
+            row=row + 1,
+        )
+    return column.take(pa.array(first_rows))
