@@ -10,9 +10,11 @@ from tocsin.scores.report import assess, to_markdown
 from tocsin.scores.statistics import affordable_draws
 from tocsin.scores.table import ScoresTable
 
-__all__ = ["model_card"]
+__all__ = ["card_with_chain", "model_card"]
 
 _FEW = 5000
+_UNCALIBRATED = "- Probabilities are not calibrated; a threshold of .5 is a convention, not a choice."
+_CHAIN = "## Calibration and decisions"
 
 
 def model_card(
@@ -127,7 +129,7 @@ def _figures(table: ScoresTable | None, draws: int) -> str:
 
 def _limits(model: MultilabelClassifier, table: ScoresTable | None, facts: dict[str, Any]) -> str:
     lines = [
-        "- Probabilities are not calibrated; a threshold of .5 is a convention, not a choice.",
+        _UNCALIBRATED,
         "- Words, places and events that the training data do not hold are judged by likeness alone.",
     ]
     rare = _rare_labels(model.label_names, facts)
@@ -180,3 +182,32 @@ def _loading(model: MultilabelClassifier, plugins: Sequence[Origin]) -> str:
         + (f"; texts take the prompt `{prompt}`, which it adds." if prompt else "."),
     ]
     return "\n".join(lines)
+
+
+def card_with_chain(card: str, chain: str, summary: str) -> str:
+    """Return a model card that says what the bundle's chain is, in place of what an earlier one was.
+
+    Args:
+        card: Markdown, ours or somebody's own.
+        chain: Names of the steps.
+        summary: Markdown: figures, what it was fitted on.
+    """
+    kept = card.replace(
+        _UNCALIBRATED, f"- Probabilities and decisions are those of the chain {chain}, see above."
+    )
+    before, heading, rest = kept.partition(_CHAIN + "\n")
+    if heading:
+        _, next_heading, after = rest.partition("\n## ")
+        kept = before + (next_heading[1:] + after if next_heading else "")
+    text = (
+        f"{_CHAIN}\n\n`tocsin.load(...).predict` and `tocsin predict` apply the chain {chain} to the raw scores; other "
+        f"programs that load this folder give the raw ones.\n\n{summary}".rstrip()
+        + "\n"
+    )
+    place = next((at for mark in ("## Limits", "## How to load") if (at := kept.find(mark)) >= 0), len(kept))
+    return (
+        kept[:place]
+        + ("" if not kept[:place] or kept[:place].endswith("\n") else "\n")
+        + text
+        + ("\n" + kept[place:] if kept[place:] else "")
+    )

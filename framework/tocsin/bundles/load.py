@@ -4,8 +4,9 @@ Axes: N texts, L labels, D width.
 """
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,17 +18,32 @@ from safetensors.torch import load_file
 
 from tocsin.arguments import CORE, Origin
 from tocsin.bundles.canaries import check_canaries
-from tocsin.bundles.manifest import ComponentName, Manifest, read_manifest
+from tocsin.bundles.manifest import ComponentName, Manifest, SavedChain, read_manifest
 from tocsin.bundles.predictor import Predictor
-from tocsin.errors import BundleError, ConfigError
+from tocsin.errors import BundleError, ConfigError, TocsinError
 from tocsin.models.encoders import TransformerEncoder
 from tocsin.models.native_head import NativeHead
-from tocsin.scores.table import sigmoid
+from tocsin.scores.chain import STEPS, Chain, check_applies
+from tocsin.scores.table import ScoresTable
 
-__all__ = ["ROLES", "Bundle", "Finder", "Predictions", "load_bundle", "open_bundle"]
+__all__ = [
+    "ROLES",
+    "Bundle",
+    "BundleWarning",
+    "Finder",
+    "Predictions",
+    "check_columns",
+    "load_bundle",
+    "open_bundle",
+    "restore_chain",
+]
 
-ROLES = ("cleaner", "pooling", "head")
+ROLES = ("cleaner", "pooling", "head", *STEPS)
 """The roles of the components that a bundle names."""
+
+
+class BundleWarning(UserWarning):
+    """A bundle gives less than it could: its chain cannot be used, or languages are not told."""
 
 
 class Finder(Protocol):
@@ -48,13 +64,22 @@ class Predictions:
         logits: `(N, L)` float32, before the sigmoid.
         raw_probabilities: `(N, L)` float64, before calibration.
         probabilities: `(N, L)` float64, after calibration where the bundle has one.
-        decisions: `(N, L)` bool.
+        decided: `(N, L)` bool; None where the bundle has a decision rule that is not installed here.
+        refusal: Why there are no decisions.
     """
 
     logits: np.ndarray
     raw_probabilities: np.ndarray
     probabilities: np.ndarray
-    decisions: np.ndarray
+    decided: np.ndarray | None = field(repr=False)
+    refusal: str = ""
+
+    @property
+    def decisions(self) -> np.ndarray:
+        """`(N, L)` bool; BundleError where the bundle's chain needs a plugin that is not in use here."""
+        if self.decided is None:
+            raise BundleError(self.refusal)
+        return self.decided
 
 
 class Bundle:
@@ -65,13 +90,26 @@ class Bundle:
         manifest: Its `tocsin.json`.
         cleaner: Built.
         predictor: Filled.
+        chain: From raw scores to decisions; None where there is none, or it cannot be used.
+        no_chain: Why the chain that the bundle has cannot be used; "" where it can, or there is none.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, cleaner: Any, predictor: Predictor) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        cleaner: Any,
+        predictor: Predictor,
+        chain: Chain | None = None,
+        no_chain: str = "",
+    ) -> None:
         self.folder = folder
         self.manifest = manifest
         self.cleaner = cleaner
         self.predictor = predictor
+        self.chain = chain
+        self.no_chain = no_chain
+        self._said: set[str] = set()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -82,18 +120,57 @@ class Bundle:
         """What the training texts went through."""
         return self.cleaner.clean(text)
 
+    @property
+    def needs_langs(self) -> bool:
+        """Whether the chain treats languages differently: `predict` then wants `langs`."""
+        return self.chain is not None and "lang" in self.chain.columns
+
     def predict(
-        self, texts: Sequence[str], advance: Callable[[int], None] = lambda done: None
+        self,
+        texts: Sequence[str],
+        langs: Sequence[str | None] | None = None,
+        advance: Callable[[int], None] = lambda done: None,
     ) -> Predictions:
-        """Clean, tokenise and score texts, in float32.
+        """Clean, tokenise and score texts, in float32, and apply the bundle's chain.
+
+        What a text gets does not depend on the others.
 
         Args:
             texts: As they come; an empty text is scored like any other.
+            langs: A code a text, as in the messages that the chain was fitted on, None where unknown. Without them a
+                chain that treats languages differently warns, and takes each text as one in an unknown language: what
+                was fitted over all languages holds for it, as it does for a language that the fit had not seen.
             advance: Called with the number of texts done since the last call.
+
+        Raises:
+            ConfigError: There are not as many languages as texts.
         """
+        if langs is not None and len(langs) != len(texts):
+            raise ConfigError(
+                f"{len(langs):,} languages were given for {len(texts):,} texts; one a text is wanted."
+            )
+        if langs is None and self.needs_langs:
+            self._warn_once(
+                f"{self.folder}: the chain was fitted by language and no languages were given (langs), so every text "
+                "gets what was fitted over all languages."
+            )
         logits = self.predictor.logits([self.clean(text) for text in texts], advance)
-        raw = sigmoid(logits)
-        return Predictions(logits, raw, raw, raw >= self.manifest.threshold)
+        table = ScoresTable(
+            ids=np.arange(len(texts)),
+            labels=self.labels,
+            logits_NL=logits,
+            langs=None if langs is None else np.array([*langs, None], dtype=object)[:-1],
+        )
+        result = table if self.chain is None else self.chain.apply(table)
+        decided = result.decisions_NL
+        if decided is None and not self.no_chain:
+            decided = result.probabilities >= self.manifest.threshold
+        return Predictions(logits, result.raw_probabilities, result.probabilities, decided, self.no_chain)
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            warnings.warn(text, BundleWarning, stacklevel=3)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors `(N, D)` float32 of texts, cleaned first; not normalised to length one."""
@@ -113,6 +190,8 @@ def load_bundle(folder: str | Path, registry: Finder, device: str = "cpu") -> Bu
     """
     bundle = open_bundle(Path(folder), registry, device)
     check_canaries(bundle.manifest, bundle.predictor, bundle.cleaner, str(folder))
+    if bundle.no_chain:
+        warnings.warn(bundle.no_chain, BundleWarning, stacklevel=3)
     return bundle
 
 
@@ -148,7 +227,68 @@ def open_bundle(folder: Path, registry: Finder, device: str = "cpu") -> Bundle:
             f"{_another_version(manifest.head.origin, registry.origin(type(head)))}"
         ) from error
     predictor = Predictor(encoder, head, pooling, len(manifest.labels), manifest.max_length, device)
-    return Bundle(folder, manifest, cleaner, predictor)
+    chain, no_chain = (
+        (None, "")
+        if manifest.chain is None
+        else restore_chain(manifest.chain, registry, manifest.labels, folder)
+    )
+    return Bundle(folder, manifest, cleaner, predictor, chain, no_chain)
+
+
+def restore_chain(
+    saved: SavedChain, registry: Finder, labels: Sequence[str], folder: Path
+) -> tuple[Chain | None, str]:
+    """Build a chain's steps by name and give them back what they learned.
+
+    Args:
+        saved: As it stands in `tocsin.json`.
+        registry: Gives the steps' classes.
+        labels: Of the bundle, in order.
+        folder: For messages.
+
+    Returns:
+        The chain and "", or None and a sentence that names the step nobody offers here.
+
+    Raises:
+        BundleError: A step cannot be built or restored, was fitted for other labels, or reads a column that no bundle
+            has.
+    """
+    steps: dict[str, Any] = {}
+    for step in saved.steps:
+        try:
+            registry.find(step.role, step.component.name)
+        except ConfigError as error:
+            missing = _missing(step.role.replace("_", " "), step.component, str(error))
+            return None, (
+                f"{folder}: the chain {saved.name} cannot be used, so probabilities are raw ones, and decisions are "
+                f"refused. {missing}"
+            )
+        made = _component(registry, step.role, step.component)
+        try:
+            steps[step.role] = made.restore(step.state)
+        except Exception as error:  # a plugin's component may raise anything
+            raise BundleError(
+                f"{folder}: what the {step.role.replace('_', ' ')} {step.component.name} learned cannot be taken over: "
+                f"{type(error).__name__}: {error}. tocsin.json is damaged, or of another version of the plugin"
+                f"{_another_version(step.component.origin, registry.origin(type(made)))}."
+            ) from error
+    try:
+        chain = Chain(labels=tuple(saved.labels), facts=dict(saved.facts), **steps)
+        check_columns(chain)
+        check_applies(chain, labels)
+    except TocsinError as error:
+        raise BundleError(f"{folder}: the chain {saved.name} does not fit this bundle: {error}") from error
+    return chain, ""
+
+
+def check_columns(chain: Chain) -> None:
+    """Refuse, by a ConfigError, a chain that reads a column which texts do not bring along."""
+    others = [name for name in chain.columns if name != "lang"]
+    if others:
+        raise ConfigError(
+            f"The chain {chain.name} reads the column {others[0]!r}, and whoever predicts with a bundle has texts and "
+            "languages alone. Fit it by lang, or without a column."
+        )
 
 
 def _refuse_foreign_code(path: Path) -> None:

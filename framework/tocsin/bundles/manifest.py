@@ -10,10 +10,24 @@ from typing import Any
 from tocsin.arguments import Origin
 from tocsin.errors import BundleError
 from tocsin.labels.schemes import label_digest
+from tocsin.scores.chain import STEPS
+from tocsin.text.folders import whole_file
 
-__all__ = ["FORMAT", "Canary", "ComponentName", "Manifest", "read_manifest", "write_manifest"]
+__all__ = [
+    "CHAIN_FORMAT",
+    "FORMAT",
+    "Canary",
+    "ComponentName",
+    "Manifest",
+    "SavedChain",
+    "SavedStep",
+    "chain_from_plain",
+    "read_manifest",
+    "write_manifest",
+]
 
 FORMAT = 1
+CHAIN_FORMAT = 1
 _NAME = "tocsin.json"
 
 
@@ -48,6 +62,43 @@ class Canary:
 
 
 @dataclass(frozen=True)
+class SavedStep:
+    """A step of the chain: a component and what it learned.
+
+    Args:
+        role: ensembler, calibrator or decision_rule.
+        component: Its name, arguments and origin.
+        state: What its `state()` returned.
+    """
+
+    role: str
+    component: ComponentName
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SavedChain:
+    """What stands between raw scores and decisions, see `tocsin.scores.chain`.
+
+    Args:
+        labels: Names in order that it was fitted for.
+        steps: In the order in which they are applied.
+        facts: What it was fitted on.
+        format: Of this part of the file.
+    """
+
+    labels: list[str]
+    steps: list[SavedStep]
+    facts: dict[str, str] = field(default_factory=dict)
+    format: int = CHAIN_FORMAT
+
+    @property
+    def name(self) -> str:
+        """The steps' names, in order."""
+        return " -> ".join(step.component.name for step in self.steps)
+
+
+@dataclass(frozen=True)
 class Manifest:
     """All of `tocsin.json`.
 
@@ -59,10 +110,11 @@ class Manifest:
         encoder: Folder of the encoder inside the bundle: "." where transformers loads the whole, else "encoder".
         head: The head.
         pooling: The pooling, or None for heads that read tokens.
-        threshold: A label is decided "on" from this probability.
+        threshold: A label is decided "on" from this probability, where no chain has a decision rule.
         canaries: Checked at load.
         written_by: Tocsin's version.
         labels_digest: Of `labels`.
+        chain: From raw scores to decisions; None before `tocsin calibrate`.
         format: Of this file.
     """
 
@@ -77,13 +129,15 @@ class Manifest:
     canaries: list[Canary]
     written_by: str
     labels_digest: str
+    chain: SavedChain | None = None
     format: int = FORMAT
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `tocsin.json`; last of all files, so that a folder without it is known to be incomplete."""
+    """Write `tocsin.json`, whole or not at all; last of all files: a folder without it is known to be incomplete."""
     text = json.dumps(asdict(manifest), indent=2, ensure_ascii=False)
-    (folder / _NAME).write_text(text + "\n", encoding="utf-8")
+    with whole_file(folder / _NAME) as part:
+        part.write_text(text + "\n", encoding="utf-8")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -126,14 +180,41 @@ def _origin(plain: Any) -> Origin | None:
     return origin
 
 
-def _manifest(plain: dict[str, Any]) -> Manifest:
-    def component(value: Any) -> ComponentName:
-        name, arguments = value["name"], value["arguments"]
-        if not isinstance(name, str) or not name.isidentifier() or not isinstance(arguments, dict):
-            # A dotted path would be an invitation to import something.
-            raise ValueError(f"{name!r} is no component's short name")
-        return ComponentName(name, arguments, _origin(value.get("origin")))
+def _component(value: Any) -> ComponentName:
+    name, arguments = value["name"], value["arguments"]
+    if not isinstance(name, str) or not name.isidentifier() or not isinstance(arguments, dict):
+        # A dotted path would be an invitation to import something.
+        raise ValueError(f"{name!r} is no component's short name")
+    return ComponentName(name, arguments, _origin(value.get("origin")))
 
+
+def chain_from_plain(plain: Any) -> SavedChain:
+    """Return a chain as it stands in `tocsin.json`.
+
+    Raises:
+        BundleError: It is of another format.
+        KeyError, TypeError, ValueError: It is damaged.
+    """
+    if plain["format"] != CHAIN_FORMAT:
+        raise BundleError(
+            f"The chain is of format {plain['format']!r}; this version of Tocsin reads format {CHAIN_FORMAT}. Use the "
+            "version that wrote it, or fit the chain anew: tocsin calibrate."
+        )
+    steps = [SavedStep(step["role"], _component(step["component"]), step["state"]) for step in plain["steps"]]
+    roles = [step.role for step in steps]
+    if not roles or roles != [role for role in STEPS if role in roles]:
+        raise ValueError(
+            f"the chain's steps are {roles}; wanted some of {', '.join(STEPS)}, each once, in this order"
+        )
+    if not all(isinstance(step.state, dict) for step in steps):
+        raise ValueError("the state of a step is no mapping")
+    labels, facts = plain["labels"], plain["facts"]
+    if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
+        raise ValueError("the chain's labels are no list of names")
+    return SavedChain(labels, steps, {str(key): str(value) for key, value in facts.items()})
+
+
+def _manifest(plain: dict[str, Any]) -> Manifest:
     if plain["encoder"] not in (".", "encoder"):
         raise ValueError(f"encoder folder {plain['encoder']!r}")
     labels = plain["labels"]
@@ -141,12 +222,12 @@ def _manifest(plain: dict[str, Any]) -> Manifest:
         raise ValueError("labels are no list of names")
     return Manifest(
         labels=labels,
-        cleaner=component(plain["cleaner"]),
+        cleaner=_component(plain["cleaner"]),
         prompt=str(plain["prompt"]),
         max_length=int(plain["max_length"]),
         encoder=plain["encoder"],
-        head=component(plain["head"]),
-        pooling=None if plain["pooling"] is None else component(plain["pooling"]),
+        head=_component(plain["head"]),
+        pooling=None if plain["pooling"] is None else _component(plain["pooling"]),
         threshold=float(plain["threshold"]),
         canaries=[
             Canary(str(c["text"]), str(c["tokens"]), [float(p) for p in c["probabilities"]])
@@ -154,4 +235,5 @@ def _manifest(plain: dict[str, Any]) -> Manifest:
         ],
         written_by=str(plain["written_by"]),
         labels_digest=str(plain["labels_digest"]),
+        chain=None if plain.get("chain") is None else chain_from_plain(plain["chain"]),
     )

@@ -12,6 +12,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 
 from tocsin.bundles.callback import BundleWriter
+from tocsin.cli.chains import chain_beside
 from tocsin.cli.evaluate import console as table_console
 from tocsin.cli.noise import without_noise
 from tocsin.cli.parser import Config
@@ -63,6 +64,8 @@ def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> in
             call.config.ckpt_path, config_file, call.config.runs, call.config.name
         )
     built = instantiate(call.parser, call.config, registry)
+    if verb == "test":
+        built.model.chain = chain_beside(Path(call.config.ckpt_path), registry)
     run = _open(verb, call.config)
     bundle = _bundle_folder(run)
     error: BaseException | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,11 +41,20 @@ def main(argv: list[str]) -> int:
     if taken:
         parser.error(f"--keep {' '.join(taken)}: the output uses these names itself; rename the columns")
 
+    if options.lang is not None and options.lang_column is not None:
+        parser.error(
+            "--lang says the language of every message, --lang-column where it stands: give one of them"
+        )
+
     import tocsin
 
     bundle = tocsin.load(options.bundle, device=_device(options.device))
+    if bundle.no_chain and not options.raw:
+        from tocsin.errors import BundleError
+
+        raise BundleError(f"{bundle.no_chain}\n--raw writes the raw probabilities, and no decisions.")
     if options.text is not None:
-        _show(bundle, options.text, options.top)
+        _show(bundle, options)
         return 0
     rows, without_text, bad = _predict_table(bundle, options)
     print(f"{options.output}: {rows:,} messages, {len(bundle.labels)} labels.")
@@ -61,7 +70,8 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tocsin predict",
-        description="Label messages with a bundle. Writes Parquet: id, kept columns, prob.<label>, decision.<label>.",
+        description="Label messages with a bundle. Writes Parquet: id, kept columns, prob.<label> (calibrated where "
+        "the bundle has a calibrator), decision.<label> (by its decision rule, else from .5).",
     )
     parser.add_argument("--bundle", required=True, metavar="DIR", help="a folder that `tocsin fit` wrote")
     parser.add_argument("--input", metavar="TABLE", help="Parquet, CSV, TSV or JSONL file of messages")
@@ -76,6 +86,17 @@ def _parser() -> argparse.ArgumentParser:
         "--id-column",
         metavar="NAME",
         help="column that identifies it (id where there is one, else row numbers)",
+    )
+    parser.add_argument(
+        "--lang-column",
+        metavar="NAME",
+        help="column that holds the language code, for bundles calibrated by language (lang where there is one)",
+    )
+    parser.add_argument("--lang", metavar="CODE", help="language of every message")
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="write or show the probabilities before calibration, and no decisions",
     )
     parser.add_argument(
         "--keep", nargs="*", default=[], metavar="NAME", help="further columns to copy into the output"
@@ -106,23 +127,33 @@ def _device(name: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _show(bundle: Bundle, texts: Sequence[str], top: int) -> None:
+def _show(bundle: Bundle, options: argparse.Namespace) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    predictions = bundle.predict(list(texts))
-    table = Table(
-        box=box.SIMPLE_HEAD, title="Predictions (* on, at the bundle's threshold)", title_justify="left"
-    )
+    texts = list(options.text)
+    predictions = bundle.predict(texts, None if options.lang is None else [options.lang] * len(texts))
+    if options.raw:
+        title, decisions_NL = "Probabilities before calibration", None
+        probabilities_NL = predictions.raw_probabilities
+    else:
+        rule = None if bundle.chain is None else bundle.chain.decision_rule
+        by = "at the bundle's threshold" if rule is None else f"by the bundle's rule {type(rule).__name__}"
+        title, decisions_NL = f"Predictions (* on, {by})", predictions.decisions
+        probabilities_NL = predictions.probabilities
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     table.add_column("text", ratio=2)
     table.add_column("labels, most probable first", ratio=3)
-    for text, probabilities, decisions in zip(
-        texts, predictions.probabilities, predictions.decisions, strict=True
-    ):
-        order = (-probabilities).argsort()[:top]
-        shown = [f"{bundle.labels[i]} {probabilities[i]:.2f}{'*' if decisions[i] else ''}" for i in order]
-        table.add_row(text, ", ".join(shown))
+    for row, text in enumerate(texts):
+        probabilities = probabilities_NL[row]
+        order = (-probabilities).argsort()[: options.top]
+        on = (
+            [""] * len(bundle.labels)
+            if decisions_NL is None
+            else ["*" if one else "" for one in decisions_NL[row]]
+        )
+        table.add_row(text, ", ".join(f"{bundle.labels[i]} {probabilities[i]:.2f}{on[i]}" for i in order))
     Console().print(table)
 
 
@@ -139,7 +170,14 @@ def _predict_table(bundle: Bundle, options: argparse.Namespace) -> tuple[int, in
     reader = reader_for(path)
     known = reader.columns(path)
     identifier = options.id_column or ("id" if "id" in known else None)
-    wanted = list(dict.fromkeys([options.text_column, *([identifier] if identifier else []), *options.keep]))
+    lang = options.lang_column or ("lang" if "lang" in known and bundle.needs_langs else None)
+    read = [
+        options.text_column,
+        *([identifier] if identifier else []),
+        *([lang] if lang else []),
+        *options.keep,
+    ]
+    wanted = list(dict.fromkeys(read))
     bad: list[DataError] = []
     rows = without_text = 0
     with (
@@ -155,7 +193,7 @@ def _predict_table(bundle: Bundle, options: argparse.Namespace) -> tuple[int, in
             unreadable = {error.row for error in bad}
             numbers = range(rows + 1, rows + batch.num_rows + 1)
             good = [i for i, number in enumerate(numbers) if number not in unreadable]
-            table, empty = _predict_batch(bundle, batch, options, identifier, rows, path, good, advance)
+            table, empty = _predict_batch(bundle, batch, options, identifier, lang, rows, path, good, advance)
             write(pa.Table.from_batches([table]))
             rows += batch.num_rows
             without_text += empty
@@ -173,6 +211,7 @@ def _predict_batch(
     batch: pa.RecordBatch,
     options: argparse.Namespace,
     identifier: str | None,
+    lang: str | None,
     before: int,
     path: Path,
     good: list[int],
@@ -192,7 +231,15 @@ def _predict_batch(
             row=before + good[wrong] + 1,
         )
     present = np.array([text is not None for text in texts], dtype=bool)
-    predictions = bundle.predict([text for text in texts if text is not None], advance)
+    codes = [options.lang] * len(texts)
+    if lang is not None and options.lang is None:
+        codes = batch.column(lang).take(pa.array(good, pa.int64())).cast(pa.string()).to_pylist()
+    told = lang is not None or options.lang is not None
+    predictions = bundle.predict(
+        [text for text in texts if text is not None],
+        [code for code, text in zip(codes, texts, strict=True) if text is not None] if told else None,
+        advance,
+    )
     advance(int((~present).sum()))
     ids = batch.column(identifier).take(pa.array(good, pa.int64())).cast(pa.string()) if identifier else None
     columns: dict[str, pa.Array] = {
@@ -207,8 +254,9 @@ def _predict_batch(
         return pa.array(full, mask=~present)
 
     for i, label in enumerate(bundle.labels):
-        columns[f"prob.{label}"] = spread(predictions.probabilities[:, i])
-    for i, label in enumerate(bundle.labels):
+        scores_NL = predictions.raw_probabilities if options.raw else predictions.probabilities
+        columns[f"prob.{label}"] = spread(scores_NL[:, i])
+    for i, label in enumerate(() if options.raw else bundle.labels):
         columns[f"decision.{label}"] = spread(predictions.decisions[:, i])
     return pa.record_batch(columns), int((~present).sum())
 

@@ -12,6 +12,7 @@ from tocsin.labels.schemes import LabelScheme, check_same_labels
 from tocsin.models.averaging import AveragedWeights
 from tocsin.models.losses import Loss
 from tocsin.models.scoring import LogitCollector, scores_table
+from tocsin.scores.chain import Chain
 from tocsin.scores.metrics import evaluate
 from tocsin.scores.table import ScoresTable
 
@@ -23,6 +24,7 @@ class EvaluatesMessages(LightningModule):
 
     Attributes:
         scores: The last scores table of each split.
+        chain: Applied to the scores of the test split: the one that ships with these weights. None for raw scores.
     """
 
     labels: LabelScheme
@@ -31,6 +33,7 @@ class EvaluatesMessages(LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.scores: dict[str, ScoresTable] = {}
+        self.chain: Chain | None = None
         self._collector = LogitCollector(0)
         self._average: AveragedWeights | None = None
 
@@ -96,6 +99,8 @@ class EvaluatesMessages(LightningModule):
             table = scores_table(
                 data, split, rows, logits_NL, self.label_names, whole=whole, steps=self.global_step
             )
+            if split == "test" and self.chain is not None:
+                table = self.chain.apply(table)
             self.scores[split] = table
             for name, value in evaluate(table).flat().items():
                 self.log(f"{split}/{name}", value, prog_bar=name == "macro_roc_auc", batch_size=1)

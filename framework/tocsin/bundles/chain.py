@@ -1,0 +1,105 @@
+"""Putting a fitted chain into a bundle, as plain data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from tocsin.arguments import Origin, fault_of_arguments, is_plain
+from tocsin.bundles.card import card_with_chain
+from tocsin.bundles.load import Finder, check_columns, restore_chain
+from tocsin.bundles.manifest import (
+    ComponentName,
+    SavedChain,
+    SavedStep,
+    chain_from_plain,
+    read_manifest,
+    write_manifest,
+)
+from tocsin.errors import BundleError
+from tocsin.labels.schemes import check_same_labels
+from tocsin.scores.chain import Chain
+from tocsin.text.folders import whole_file
+
+__all__ = ["check_room", "save_chain", "saved_chain"]
+
+
+def saved_chain(chain: Chain, origin: Callable[[type], Origin] | None = None) -> SavedChain:
+    """Return a chain as plain data.
+
+    Args:
+        chain: Fitted.
+        origin: Tells the distribution that offers a step, noted so that somebody without it learns what to install.
+
+    Raises:
+        BundleError: An argument or a state is no plain data.
+    """
+    steps = []
+    for role, step in chain.steps():
+        fault = fault_of_arguments(step)
+        if fault:
+            raise BundleError(fault)
+        state = step.state()
+        if not isinstance(state, dict) or not is_plain(state):
+            raise BundleError(
+                f"The state of {type(step).__name__} is no plain data, which alone a bundle can hold. Ask its author: "
+                "tocsin.plugins.testing checks it."
+            )
+        offered = None if origin is None else origin(type(step))
+        offered = offered if offered is not None and offered.installable else None
+        steps.append(SavedStep(role, ComponentName(type(step).__name__, step.arguments, offered), state))
+    return SavedChain(list(chain.labels), steps, dict(chain.facts))
+
+
+def check_room(folder: Path, chain: Chain, *, force: bool) -> None:
+    """Refuse, before anything is computed, a bundle that the chain cannot go into.
+
+    Raises:
+        BundleError: `folder` is no bundle, or holds a chain and `force` is false.
+        LabelError: The chain's labels are not the bundle's.
+        ConfigError: The chain reads a column that no bundle has.
+    """
+    manifest = read_manifest(folder)
+    check_same_labels(chain.labels, manifest.labels, where="the scores, beside those of the bundle,")
+    check_columns(chain)
+    if manifest.chain is not None and not force:
+        run = manifest.chain.facts.get("run", "")
+        raise BundleError(
+            f"{folder} holds a chain already: {manifest.chain.name}{f', fitted on {run}' if run else ''}. Whoever uses "
+            "the bundle would get other decisions. --force puts the new one in its place."
+        )
+
+
+def save_chain(
+    folder: str | Path, chain: Chain, registry: Finder, *, summary: str = "", force: bool = False
+) -> None:
+    """Write a chain into a bundle's `tocsin.json` and a section about it into its model card.
+
+    `tocsin.json` is replaced as a whole: who reads meanwhile sees the old chain or the new one.
+
+    Args:
+        folder: The bundle.
+        chain: Fitted on scores of the bundle's model.
+        registry: Offers the steps; what was written is restored with it first, and must apply.
+        summary: Markdown for the model card.
+        force: Replace a chain that the bundle has already.
+
+    Raises:
+        BundleError: As in `check_room`, or a step cannot be kept as plain data and restored from it.
+        LabelError: The chain's labels are not the bundle's.
+    """
+    folder = Path(folder)
+    check_room(folder, chain, force=force)
+    saved = saved_chain(chain, registry.origin)
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(saved), allow_nan=False))
+    _, fault = restore_chain(chain_from_plain(plain), registry, chain.labels, folder)
+    if fault:
+        raise BundleError(fault)
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    with whole_file(card) as part:
+        part.write_text(card_with_chain(text, saved.name, summary), encoding="utf-8")
+    write_manifest(folder, replace(read_manifest(folder), chain=saved))
