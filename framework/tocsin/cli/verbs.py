@@ -29,6 +29,9 @@ CORE_VERBS: dict[str, Verb] = {
     "evaluate": Verb(
         "tocsin.cli.evaluate:main", "report a scores table: metrics, intervals, trivial baselines"
     ),
+    "calibrate": Verb(
+        "tocsin.cli.calibrate:main", "fit calibration and decision rule on validation scores, into a bundle"
+    ),
     "compare": Verb("tocsin.cli.compare:main", "compare two scores tables, row by row"),
     "runs": Verb("tocsin.cli.runs:main", "list runs: status, duration, scores, seed, commit"),
     "components": Verb(

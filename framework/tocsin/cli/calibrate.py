@@ -1,0 +1,235 @@
+"""`tocsin calibrate`: fit calibrator and decision rule on validation scores, and put them into a bundle."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tocsin.cli.evaluate import console, json_text, write_text
+from tocsin.errors import ConfigError, PluginError
+from tocsin.plugins import Calibrator, DecisionRule
+from tocsin.plugins.diagnosis import Diagnosis
+from tocsin.plugins.given import read_arguments
+from tocsin.plugins.manager import load_plugins
+from tocsin.plugins.parsing import PARSER_MODE, PlainSpeaking, instantiate, prepare
+from tocsin.plugins.registry import PluginWarning, Registry
+from tocsin.plugins.signatures import parameters_of
+
+if TYPE_CHECKING:
+    from tocsin.scores.calibrating import ChainReport
+    from tocsin.scores.chain import Chain
+    from tocsin.scores.table import ScoresTable
+
+__all__ = ["main"]
+
+_ROLES = {"calibrator": "calibrator", "rule": "decision_rule"}
+_DEFAULTS = {"calibrator": "Platt", "rule": "BestF1"}
+_PLUGIN = "tocsin-calibration"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb with its own arguments (without "calibrate"); return the exit code.
+
+    Raises:
+        TocsinError: For scores, components or a bundle that do not fit.
+    """
+    registry = load_plugins(roles=tuple(_ROLES.values()))
+    prepare(registry)
+    parser = _parser(registry)
+    given, _, _ = read_arguments(list(argv), _ROLES)
+    named = {key: role for key, role in _ROLES.items() if given.get(key) is not None}
+    parser.diagnosis = Diagnosis(argv, registry, named)
+    options = parser.parse_args(list(argv))
+    _check(options, given, registry)
+    built = instantiate(parser, options, registry)
+    steps = {
+        role: _by(getattr(built, key), options.by)
+        for key, role in _ROLES.items()
+        if getattr(built, key) is not None
+    }
+
+    from tocsin.scores.calibrating import assess_chain, report_sections
+    from tocsin.scores.chain import Chain, fit_chain
+    from tocsin.scores.sections import render_sections
+    from tocsin.scores.statistics import affordable_draws
+    from tocsin.scores.table import ScoresTable
+
+    table = ScoresTable.read(options.scores)
+    if options.bundle is not None:
+        from tocsin.bundles.chain import check_room
+
+        check_room(Path(options.bundle), Chain(labels=table.labels, **steps), force=options.force)
+    others = [ScoresTable.read(path) for path in options.apply]
+    chain = fit_chain(table, **steps)
+    applied = [chain.apply(other) for other in others]
+    report = assess_chain(
+        chain,
+        table,
+        folds=options.folds,
+        groups=options.groups,
+        draws=affordable_draws(table, options.draws),
+        seed=options.seed,
+    )
+    sections = report_sections(report, name=table.metadata.get("run") or Path(options.scores).stem)
+    console().print(render_sections(sections))
+    for path, other in zip(options.apply, others, strict=True):
+        _warn_of_the_same(path, chain, other)
+    if options.output is not None:
+        _write(Path(options.output), report, registry, options.apply, applied)
+    if options.bundle is not None:
+        _save(Path(options.bundle), report, registry, options.force)
+    return 0
+
+
+def _parser(registry: Registry) -> PlainSpeaking:
+    parser = PlainSpeaking(
+        prog="tocsin calibrate",
+        description="Fit a calibrator and a decision rule on validation scores, say what they are worth on messages "
+        "they have not seen (cross-fitted), and put them into a bundle. `tocsin components calibrator` and `tocsin "
+        "components decision_rule` list what there is, `tocsin components NAME` the options of one; each is given as "
+        "--calibrator.OPTION VALUE or --rule.OPTION VALUE.",
+        parser_mode=PARSER_MODE,
+    )
+    parser.add_argument("--config", action="config", help="YAML file with any of these options.")
+    parser.add_argument(
+        "--scores",
+        type=str,
+        required=True,
+        help="Validation scores with targets: Parquet or CSV, see docs/scores.md.",
+    )
+    parser.add_argument(
+        "--bundle", type=str | None, default=None, help="The bundle that the chain goes into."
+    )
+    for key, base in (("calibrator", Calibrator), ("rule", DecisionRule)):
+        name = _DEFAULTS[key]
+        known = name in registry.components(_ROLES[key])
+        parser.add_argument(
+            f"--{key}",
+            type=base | None,
+            default={"class_path": name} if known else None,
+            help=f"The {_ROLES[key].replace('_', ' ')}; null for none. Default: {name}.",
+        )
+    parser.add_argument(
+        "--by",
+        type=str | None,
+        default=None,
+        help="Fits of their own for each value of a column, drawn towards the one for all: lang.",
+    )
+    parser.add_argument(
+        "--groups",
+        type=str | None,
+        default=None,
+        help="Keep messages of one value of this column in one fold and draw.",
+    )
+    parser.add_argument("--folds", type=int, default=5, help="Parts that are judged by fits on the others.")
+    parser.add_argument("--draws", type=int, default=1000, help="Bootstrap draws behind the intervals.")
+    parser.add_argument("--seed", type=int, default=42, help="Seed of the draws.")
+    parser.add_argument(
+        "--apply",
+        type=str,
+        nargs="+",
+        default=[],
+        help="Other scores files to calibrate; they go to --output.",
+    )
+    parser.add_argument(
+        "--output",
+        type=str | None,
+        default=None,
+        help="Folder for calibration.json, report.md, reliability.png, chain.json and the files of --apply.",
+    )
+    parser.add_argument(
+        "--force", type=bool, default=False, help="true: replace a chain that the bundle has already."
+    )
+    return parser
+
+
+def _check(options: Any, given: dict[str, Any], registry: Registry) -> None:
+    """Refuse what cannot be done before anything is read."""
+    for key, role in _ROLES.items():
+        if key not in given and _DEFAULTS[key] not in registry.components(role):
+            raise PluginError(
+                f"--{key} was not given, and its default {_DEFAULTS[key]} comes with the plugin {_PLUGIN}, which is "
+                f"not in use here: pip install {_PLUGIN}, or give --{key} another, or null for none."
+                f"{registry.told_off()}"
+            )
+    if options.calibrator is None and options.rule is None:
+        raise ConfigError("Neither a calibrator nor a rule is left: there is nothing to fit.")
+    if options.apply and options.output is None:
+        raise ConfigError("--apply wants --output DIR, the folder that the calibrated files go to.")
+    targets = [_target(path) for path in options.apply]
+    twice = next((name for name in targets if targets.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"--apply: two files would be written to {twice}. Apply them one after another.")
+    if options.output is not None:
+        for path, name in zip(options.apply, targets, strict=True):
+            written = Path(options.output, name)
+            if written.exists() and written.samefile(path):
+                raise ConfigError(
+                    f"--apply {path}: --output {options.output} would replace it. Choose another folder."
+                )
+
+
+def _target(path: str) -> str:
+    return f"{Path(path).stem}.parquet"
+
+
+def _by(component: Any, by: str | None) -> Any:
+    """Return a component with fits of their own for each value of a column."""
+    if by is None:
+        return component
+    kind = type(component)
+    if "by" not in parameters_of(kind):
+        raise ConfigError(f"--by {by}: {kind.__name__} has no option `by`; it treats all messages alike.")
+    return kind(**{**component.arguments, "by": by})
+
+
+def _warn_of_the_same(path: str, chain: Chain, other: ScoresTable) -> None:
+    from tocsin.scores.chain import ids_digest
+
+    if ids_digest(other) == chain.facts["ids_digest"]:
+        warnings.warn(
+            f"{path} holds the very messages that the chain was fitted on: figures of it lean to the bright side. "
+            "Those above are honest.",
+            PluginWarning,
+            stacklevel=2,
+        )
+
+
+def _write(
+    folder: Path,
+    report: ChainReport,
+    registry: Registry,
+    paths: Sequence[str],
+    applied: Sequence[ScoresTable],
+) -> None:
+    from tocsin.bundles.chain import saved_chain
+    from tocsin.scores.calibrating import report_sections, report_to_dict
+    from tocsin.scores.reliability_figure import draw_reliability
+    from tocsin.scores.sections import sections_to_markdown
+
+    write_text(folder / "calibration.json", json_text(report_to_dict(report)))
+    write_text(folder / "report.md", sections_to_markdown(report_sections(report)))
+    plain = json.loads(json.dumps(asdict(saved_chain(report.chain, registry.origin)), allow_nan=False))
+    write_text(folder / "chain.json", json_text(plain))
+    try:
+        draw_reliability(report.table, report.held_out, folder / "reliability.png")
+    except ConfigError as error:
+        warnings.warn(str(error), PluginWarning, stacklevel=2)
+    for path, table in zip(paths, applied, strict=True):
+        table.write(folder / _target(path))
+    print(f"Written: {folder}")
+
+
+def _save(bundle: Path, report: ChainReport, registry: Registry, force: bool) -> None:
+    from tocsin.bundles.chain import save_chain
+    from tocsin.scores.calibrating import report_sections
+    from tocsin.scores.sections import sections_to_markdown
+
+    save_chain(
+        bundle, report.chain, registry, summary=sections_to_markdown(report_sections(report)), force=force
+    )
+    print(f"{bundle}: predictions are now those of {report.chain.name}; raw probabilities stay available.")

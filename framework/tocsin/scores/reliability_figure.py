@@ -1,0 +1,70 @@
+"""Reliability before and after calibration, as a picture. Needs matplotlib, the extra `figures`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tocsin.errors import ConfigError
+from tocsin.scores.reliability import reliability
+from tocsin.scores.table import ScoresTable
+from tocsin.text.folders import whole_file
+
+__all__ = ["draw_reliability"]
+
+
+def draw_reliability(before: ScoresTable, after: ScoresTable, path: Path) -> None:
+    """Write a PNG: what was said against what came true, all labels pooled, in bins of equal numbers of cells.
+
+    Before is dashed with open squares, after is solid with filled circles, so that grey print tells them apart. Below,
+    how many cells have which probability.
+
+    Args:
+        before: Raw scores with targets.
+        after: The same messages, calibrated.
+        path: Where to.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError(
+            "Figures need matplotlib, which is not installed: pip install 'tocsin[figures]'."
+        ) from error
+    targets = before.known_targets("A reliability figure").ravel()
+    figure = Figure(figsize=(5.5, 6.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    curve, counts = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
+    curve.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="exact")
+    styles = (
+        (
+            "before",
+            before.raw_probabilities,
+            {"color": "#d55e00", "linestyle": "--", "marker": "s", "mfc": "white"},
+        ),
+        ("after", after.probabilities, {"color": "#0072b2", "linestyle": "-", "marker": "o"}),
+    )
+    known = ~np.isnan(targets)
+    for name, probabilities_NL, style in styles:
+        bins = reliability(targets, probabilities_NL.ravel(), bins=20)
+        curve.plot(bins.predicted_B, bins.observed_B, label=name, markersize=5, **style)
+        counts.hist(
+            probabilities_NL.ravel()[known],
+            bins=np.linspace(0, 1, 41),
+            histtype="step",
+            color=style["color"],
+            linestyle=style["linestyle"],
+        )
+    curve.set_ylabel("share that came true")
+    curve.set_xlim(0, 1)
+    curve.set_ylim(0, 1)
+    curve.legend(loc="upper left", frameon=False)
+    counts.set_yscale("log")
+    counts.set_ylabel("cells")
+    counts.set_xlabel("probability said")
+    with whole_file(path) as part:
+        figure.savefig(part, format="png", dpi=150)
