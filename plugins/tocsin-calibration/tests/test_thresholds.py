@@ -42,7 +42,7 @@ def decided(z: np.ndarray, threshold: float) -> np.ndarray:
     return sigmoid(z) >= threshold
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(COLUMNS, st.sampled_from([0.5, 1.0, 2.0]))
 def test_no_threshold_has_a_better_f_beta(cells: list[tuple[float, float]], beta: float) -> None:
     z, y, found = cuts(cells)
@@ -55,7 +55,7 @@ def test_no_threshold_has_a_better_f_beta(cells: list[tuple[float, float]], beta
     assert fbeta_score(y, decided(z, threshold), beta=beta, zero_division=0.0) == pytest.approx(max(values))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(COLUMNS, st.sampled_from([0.3, 0.5, 0.75]))
 def test_floors_are_kept_at_the_least_price(cells: list[tuple[float, float]], floor: float) -> None:
     z, y, found = cuts(cells)
@@ -87,7 +87,7 @@ def test_floors_are_kept_at_the_least_price(cells: list[tuple[float, float]], fl
     assert decided(z, limit).sum() == fewest
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(COLUMNS, st.sampled_from([(1.0, 1.0), (5.0, 1.0), (1.0, 3.0)]))
 def test_no_threshold_costs_less(cells: list[tuple[float, float]], prices: tuple[float, float]) -> None:
     z, y, found = cuts(cells)
@@ -101,7 +101,7 @@ def test_no_threshold_costs_less(cells: list[tuple[float, float]], prices: tuple
     assert cost(decided(z, threshold)) == min(cost(z >= limit) for limit in candidates(z))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(COLUMNS, min_size=1, max_size=3))
 def test_one_threshold_for_all_labels_is_best_on_average(columns: list[list[tuple[float, float]]]) -> None:
     read = [cuts(cells) for cells in columns]

@@ -1,0 +1,96 @@
+"""Scores files of other programs: CSV or Parquet, wide or long."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as csv
+import pyarrow.parquet as pq
+import pytest
+
+from tocsin.errors import DataError
+from tocsin.scores.table import ScoresTable
+
+WIDE = """id,lang,prob.fire,prob.flood,target.fire,target.flood,source
+007,en,0.9,0.1,1,0,news
+8,no,0.25,0.75,,1,news
+x,,0.5,0.5,0,0,sms
+"""
+LONG = """id,label,probability,target,lang
+007,fire,0.9,1,en
+007,flood,0.1,0,en
+8,flood,0.75,1,no
+8,fire,0.25,,no
+x,fire,0.5,0,
+x,flood,0.5,0,
+"""
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("wide.csv", WIDE), ("long.csv", LONG), ("wide.TSV", WIDE.replace(",", "\t"))]
+)
+def test_wide_and_long_tables_are_read_alike(tmp_path: Path, name: str, text: str) -> None:
+    table = ScoresTable.read(written(tmp_path / name, text))
+    assert list(table.ids) == ["007", "8", "x"]
+    assert table.labels == ("fire", "flood")
+    assert list(table.langs) == ["en", "no", None]
+    np.testing.assert_allclose(table.probabilities, [[0.9, 0.1], [0.25, 0.75], [0.5, 0.5]])
+    np.testing.assert_array_equal(table.targets_NL, [[1, 0], [np.nan, 1], [0, 0]])
+
+
+def test_parquet_and_csv_and_our_own_file_agree(tmp_path: Path) -> None:
+    table = ScoresTable.read(written(tmp_path / "wide.csv", "\ufeff" + WIDE))
+    table.write(tmp_path / "ours.parquet")
+    long = csv.read_csv(
+        written(tmp_path / "long.csv", LONG),
+        convert_options=csv.ConvertOptions(column_types={"id": pa.string()}),
+    )
+    pq.write_table(long, tmp_path / "long.parquet")
+    for name in ("ours.parquet", "long.parquet"):
+        other = ScoresTable.read(tmp_path / name)
+        assert list(other.ids) == list(table.ids)
+        np.testing.assert_array_equal(other.probabilities, table.probabilities)
+        np.testing.assert_array_equal(other.targets_NL, table.targets_NL)
+    assert list(table.slices["source"]) == ["news", "news", "sms"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (WIDE.replace("0.9", "1.2"), r"row 1: .*1\.2, of message '007' for label 'fire'"),
+        (WIDE.replace("target.flood", "truth"), r"Columns are missing: target\.flood"),
+        (WIDE.replace("0.25", ""), r"'8' for label 'fire' is NaN"),
+        (
+            WIDE.replace("\n8,no,0.25,0.75,,1", "\n8,no,0.25,0.75,,2"),
+            "0, 1, a probability in between, or null",
+        ),
+        (WIDE.replace("id,", "key,"), "'id'"),
+        (WIDE.replace("0.9", "high"), "numbers are wanted"),
+        (
+            LONG.replace("8,fire,0.25,,no\n", ""),
+            "1 of 6 cells are missing, the first of them message '8' and label 'fire'",
+        ),
+        (LONG + "x,fire,0.5,0,\n", "stand twice, the first of them message 'x' and label 'fire'"),
+        (LONG.replace("0.75,1,no", "0.75,1,en"), "'lang' says different things of message '8'"),
+        ("", "CSV"),
+        ("id,prob.a\n1,0.5,7\n", "CSV"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        ScoresTable.read(written(tmp_path / "scores.csv", text))
+
+
+def test_a_missing_file_and_a_torn_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such scores file"):
+        ScoresTable.read(tmp_path / "none.csv")
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(DataError, match="read as Parquet"):
+        ScoresTable.read(tmp_path / "torn.parquet")
