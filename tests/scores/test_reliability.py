@@ -11,7 +11,20 @@ from tests.scores.cases import CASES
 from tocsin.scores.reliability import brier, calibration_error, log_loss, reliability
 
 
-@pytest.mark.parametrize("name", list(CASES))
+PROBABILITIES = [
+    name
+    for name, (targets, p) in CASES.items()
+    if (~np.isnan(targets)).any() and (p >= 0).all() and (p <= 1).all()  # scikit-learn takes no others
+]
+
+
+def test_nothing_known_is_undefined() -> None:
+    for targets in (np.array([np.nan, np.nan]), np.empty(0)):
+        assert np.isnan(brier(targets, np.full(len(targets), 0.5)))
+        assert np.isnan(log_loss(targets, np.full(len(targets), 0.5)))
+
+
+@pytest.mark.parametrize("name", PROBABILITIES)
 def test_brier_and_log_loss_are_those_of_scikit_learn(name: str) -> None:
     targets, p = CASES[name]
     known = ~np.isnan(targets)
