@@ -175,7 +175,7 @@ def test_a_chain_is_replaced_only_by_force(capsys) -> None:
     assert Path(BUNDLE, "tocsin.json").read_bytes() == before
     card = Path(BUNDLE, "README.md").read_bytes()
     try:
-        assert main([*given, "--rule", "TopK", "--calibrator", "null", "--force", "true"]) == 0
+        assert main([*given, "--rule", "TopK", "--calibrator", "null", "--force"]) == 0
         saved = read_manifest(Path(BUNDLE)).chain
         assert saved is not None
         assert saved.name == "TopK"
@@ -245,10 +245,7 @@ def test_test_scores_and_other_labels_are_refused(tmp_path: Path, capsys) -> Non
     table = ScoresTable.read(SCORES)
     replace(table, labels=table.labels[::-1]).write(tmp_path / "turned.parquet")
     assert (
-        main(
-            ["calibrate", "--scores", str(tmp_path / "turned.parquet"), "--bundle", BUNDLE, "--force", "true"]
-        )
-        == 2
+        main(["calibrate", "--scores", str(tmp_path / "turned.parquet"), "--bundle", BUNDLE, "--force"]) == 2
     )
     assert "water" in capsys.readouterr().err
 

@@ -10,7 +10,6 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from tests.scores.cases import CASES
 from tocsin.scores.reliability import brier, calibration_error, log_loss, reliability
 
-
 PROBABILITIES = [
     name
     for name, (targets, p) in CASES.items()

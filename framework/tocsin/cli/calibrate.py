@@ -141,9 +141,7 @@ def _parser(registry: Registry) -> PlainSpeaking:
         default=None,
         help="Folder for calibration.json, report.md, reliability.png, chain.json and the files of --apply.",
     )
-    parser.add_argument(
-        "--force", type=bool, default=False, help="true: replace a chain that the bundle has already."
-    )
+    parser.add_argument("--force", action="store_true", help="Replace a chain that the bundle has already.")
     return parser
 
 
