@@ -67,8 +67,9 @@ class ServesPairs(Protocol):
         """Ids of the student's tokens that occur in the training split, sorted."""
 
     def validation_pairs(self) -> pa.Table:
-        """The held-out pairs, a row each, memory-mapped or small: `lang`, `source` and `text` (strings), `english` (int64
-        number), in an order that does not change.
+        """The held-out pairs, a row each: `lang`, `source` and `text` (strings), `english` (int64 number).
+
+        Their order does not change; the table is memory-mapped or small.
         """
 
     def sentence_passes(self, split: str, side: str) -> Any:
