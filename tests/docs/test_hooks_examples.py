@@ -217,8 +217,9 @@ def test_tocsin_losses(registry: Registry) -> None:
 def test_tocsin_vector_losses(registry: Registry) -> None:
     loss = example(registry, "tocsin_vector_losses")()
     student_BD = torch.tensor([[2.0, 0.0], [0.0, 3.0]])
-    total, weight = loss(student_BD, torch.tensor([[5.0, 0.0], [1.0, 0.0]]))
-    assert (total.item(), weight.item()) == (1.0, 2.0)
+    teacher_BD = torch.tensor([[5.0, 0.0], [1.0, 0.0]])
+    total, weight = loss(student_BD, teacher_BD, torch.tensor([1.0, 3.0]), torch.arange(2))
+    assert (total.item(), weight.item()) == (3.0, 4.0)
 
 
 def test_tocsin_optimizers(registry: Registry) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tocsin.labels.schemes import LabelScheme
     from tocsin.models.encoders import Encoder
     from tocsin.models.heads import Head
-    from tocsin.models.losses import Loss
+    from tocsin.models.losses import Loss, VectorLoss
     from tocsin.models.optimizers import Optimizer
     from tocsin.models.pooling import Pooling
     from tocsin.models.schedules import Schedule
@@ -97,6 +97,14 @@ def tocsin_losses() -> list[type[Loss]]:
     )
 
     return [BinaryCrossEntropy, FocalLoss, AsymmetricLoss, DistributionBalancedLoss]
+
+
+@hookimpl
+def tocsin_vector_losses() -> list[type[VectorLoss]]:
+    """Squared and cosine distance to the teacher, a contrast between its vectors, and spread."""
+    from tocsin.models.losses import Contrastive, CosineDistance, MeanSquaredError, SpreadOut
+
+    return [MeanSquaredError, CosineDistance, Contrastive, SpreadOut]
 
 
 @hookimpl
