@@ -148,7 +148,8 @@ class _VectorLossCheck:
             if not self.findings.expect(
                 distance(one, other) <= tolerance(other),
                 f"With one row of weight 2 and one of weight 0 the {name} is {shown(one)}; with two copies of the "
-                f"first and without the second it is {shown(other)}. Wanted the same: multiply each row's loss by weight_B.",
+                f"first and without the second it is {shown(other)}. Wanted the same: multiply each row's loss by "
+                "weight_B.",
             ):
                 return
 
