@@ -189,7 +189,8 @@ class SentenceEncoder(TransformerEncoder):
             if not isinstance(listed, list) or not listed:
                 raise ConfigError(
                     f"SentenceEncoder: {self.name!r} has no modules.json that lists modules. Wanted a "
-                    "sentence-transformers folder, or a hub name that this machine reaches; for any other encoder take TransformerEncoder."
+                    "sentence-transformers folder, or a hub name that this machine reaches; for any other "
+                    "encoder take TransformerEncoder."
                 )
             kinds = [str(module.get("type", "")).rpartition(".")[2] for module in listed]
             for place, kind in enumerate(kinds):

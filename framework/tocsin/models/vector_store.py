@@ -6,12 +6,12 @@ A store is a folder for one teacher (its name is the teacher's content key) with
     keys      in the same order, 16 bytes each: BLAKE2b of the sentence
     blocks    32 bytes each: first record and number of records (uint64), BLAKE2b over them, the keys and the vectors
 
-A block counts once its line in `blocks` is whole, which is written last: what a kill leaves beyond it is nobody's. A block
-whose checksum fails is struck out, and its sentences are computed again. No file but `blocks` ever shrinks, so that who
-reads is not disturbed.
+A block counts once its line in `blocks` is whole, which is written last: what a kill leaves beyond it is nobody's. A
+block whose checksum fails is struck out, and its sentences are computed again. No file but `blocks` ever shrinks, so
+that who reads is not disturbed.
 
-float16 keeps 11 bits: a component is off by at most 2^-11 (4.9e-4) of itself, or by 3e-8 where it is below 6e-5. Over a
-vector that is at most 2.4e-7 of its squared length, below which a squared error to the true teacher cannot be seen to fall.
+float16 keeps 11 bits: a component is off by at most 2^-11 (4.9e-4) of itself, or by 3e-8 where it is below 6e-5. Over
+a vector that is at most 2.4e-7 of its squared length, below which the squared error to the true teacher cannot fall.
 Axes: n sentences, N records, D width.
 """
 
@@ -181,7 +181,7 @@ class VectorStore:
         sizes = {"vectors": 2 * self.width, "keys": _KEY.itemsize}
         records = max(-(-_size(self._path(name)) // size) for name, size in sizes.items())
         for name, size in sizes.items():
-            if 0 < records and _size(self._path(name)) < records * size:
+            if records > 0 and _size(self._path(name)) < records * size:
                 self._path(name).touch()
                 os.truncate(self._path(name), records * size)
         whole = _size(self._path("blocks")) // _LINE.itemsize * _LINE.itemsize

@@ -63,10 +63,11 @@ def tocsin_label_schemes() -> list[type[LabelScheme]]:
 
 @hookimpl
 def tocsin_encoders() -> list[type[Encoder]]:
-    """Any encoder that transformers loads."""
+    """Any encoder that transformers loads, and any folder of sentence-transformers."""
     from tocsin.models.encoders import TransformerEncoder
+    from tocsin.models.sentence_encoder import SentenceEncoder
 
-    return [TransformerEncoder]
+    return [TransformerEncoder, SentenceEncoder]
 
 
 @hookimpl
@@ -126,8 +127,9 @@ def tocsin_schedules() -> list[type[Schedule]]:
 def models() -> list[type[LightningModule]]:
     """Return the LightningModules that a config's ``model`` may name. Tasks are ours: no hook offers one."""
     from tocsin.models.classifier import MultilabelClassifier
+    from tocsin.models.distiller import Distiller
 
-    return [MultilabelClassifier]
+    return [MultilabelClassifier, Distiller]
 
 
 def data_modules() -> list[type[LightningDataModule]]:

@@ -10,6 +10,7 @@ from tocsin.models.losses.distances import CosineDistance, MeanSquaredError
 from tocsin.models.losses.distribution_balanced import DistributionBalancedLoss
 from tocsin.models.losses.focal import FocalLoss
 from tocsin.models.losses.roles import Loss, VectorLoss
+from tocsin.models.losses.weighted import WeightedLoss
 
 __all__ = [
     "AsymmetricLoss",
@@ -22,4 +23,5 @@ __all__ = [
     "MeanSquaredError",
     "SpreadOut",
     "VectorLoss",
+    "WeightedLoss",
 ]
