@@ -27,13 +27,15 @@ def pair_rows(count: int = 60, seed: int = 0) -> list[dict[str, str]]:
         words = [generator.choice(WORDS) for _ in range(generator.choice([2, 3, 6, 12]))]
         english = " ".join(words) if number % 7 else "help the people now"
         split = "validation" if number % 4 == 3 else "train"
-        lang = LANGS[number % 2]
+        lang = LANGS[number % 3 % 2]
         rows.append(
             {
                 "split": split,
                 "lang": lang,
                 "english": english,
-                "text": " ".join([*reversed(english.split()), "casa" if lang == "spa" else "dlo", WORDS[number]]),
+                "text": " ".join(
+                    [*reversed(english.split()), "casa" if lang == "spa" else "dlo", WORDS[number]]
+                ),
             }
         )
     return rows
@@ -105,7 +107,9 @@ class MemoryPairs(LightningDataModule):
         return self.trainer.lightning_module
 
     def _ids(self, text: str) -> np.ndarray:
-        ids = self._model().tokenizer(self._model().prompt + text, truncation=True, max_length=self.max_length)
+        ids = self._model().tokenizer(
+            self._model().prompt + text, truncation=True, max_length=self.max_length
+        )
         return np.array(ids["input_ids"], dtype=np.int64)
 
     def _passes(self, wanted: list[tuple[str, int, int, float]], budget: int) -> list[SentencePass]:
@@ -179,7 +183,9 @@ def tiny_teacher(folder: Path, seed: int = 9, **options: Any) -> Any:
     return TransformerEncoder(str(folder), **options)
 
 
-def tiny_distiller(folder: Path, *, dropout: float = 0.0, encoder: dict[str, Any] | None = None, **options: Any) -> Any:
+def tiny_distiller(
+    folder: Path, *, dropout: float = 0.0, encoder: dict[str, Any] | None = None, **options: Any
+) -> Any:
     """A Distiller of `tiny_encoder(folder / "student")` under that of `folder / "teacher"`."""
     from tests.builders import silence_dropout
     from tocsin.models.distiller import Distiller

@@ -24,7 +24,16 @@ from tocsin.models.encoders import TransformerEncoder
 from tocsin.models.native_head import NativeHead
 from tocsin.scores.table import sigmoid
 
-__all__ = ["ROLES", "Bundle", "Finder", "Predictions", "load_bundle", "open_bundle"]
+__all__ = [
+    "ROLES",
+    "Bundle",
+    "Finder",
+    "Predictions",
+    "build_component",
+    "load_bundle",
+    "open_bundle",
+    "refuse_foreign_code",
+]
 
 ROLES = ("cleaner", "pooling", "head")
 """The roles of the components that a bundle names."""
@@ -121,13 +130,13 @@ def open_bundle(folder: Path, registry: Finder, device: str = "cpu") -> Bundle:
     manifest = read_manifest(folder)
     inner = folder / manifest.encoder
     for name in ("config.json", "tokenizer_config.json"):
-        _refuse_foreign_code(inner / name)
+        refuse_foreign_code(inner / name)
     for name in ("model.safetensors", "tokenizer.json"):
         if not (inner / name).is_file():
             raise BundleError(f"{inner} lacks {name}; the bundle is incomplete. Copy the whole folder.")
-    head = _component(registry, "head", manifest.head)
-    pooling = None if manifest.pooling is None else _component(registry, "pooling", manifest.pooling)
-    cleaner = _component(registry, "cleaner", manifest.cleaner)
+    head = build_component(registry, "head", manifest.head)
+    pooling = None if manifest.pooling is None else build_component(registry, "pooling", manifest.pooling)
+    cleaner = build_component(registry, "cleaner", manifest.cleaner)
     encoder = TransformerEncoder(str(inner), prompt=manifest.prompt)
     try:
         encoder.load()
@@ -151,7 +160,12 @@ def open_bundle(folder: Path, registry: Finder, device: str = "cpu") -> Bundle:
     return Bundle(folder, manifest, cleaner, predictor)
 
 
-def _refuse_foreign_code(path: Path) -> None:
+def refuse_foreign_code(path: Path) -> None:
+    """Refuse a configuration file that cannot be read, or that names code of its own.
+
+    Raises:
+        BundleError: As said.
+    """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -188,7 +202,12 @@ def _another_version(wanted: Origin | None, found: Origin) -> str:
     return f" (the bundle was written with {wanted}, here is {found})"
 
 
-def _component(registry: Finder, role: str, named: ComponentName) -> Any:
+def build_component(registry: Finder, role: str, named: ComponentName) -> Any:
+    """The component that a bundle names, built with the bundle's arguments.
+
+    Raises:
+        BundleError: Nobody here offers it, or it takes other arguments.
+    """
     try:
         component = registry.find(role, named.name)
     except ConfigError as error:

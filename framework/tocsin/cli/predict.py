@@ -41,9 +41,10 @@ def main(argv: list[str]) -> int:
     if taken:
         parser.error(f"--keep {' '.join(taken)}: the output uses these names itself; rename the columns")
 
-    import tocsin
+    from tocsin.bundles.load import ROLES, load_bundle
+    from tocsin.plugins.manager import load_plugins
 
-    bundle = tocsin.load(options.bundle, device=_device(options.device))
+    bundle = load_bundle(options.bundle, load_plugins(roles=ROLES), device=_device(options.device))
     if options.text is not None:
         _show(bundle, options.text, options.top)
         return 0

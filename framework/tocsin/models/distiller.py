@@ -208,7 +208,7 @@ class Distiller(EvaluatesPairs):
         self._step = batch
         self._terms_K = torch.zeros(len(self.losses), device=self.device)
         scale_K = self._scale(self._weights(torch.cat([part.weight_B for part in batch.passes])))
-        if self._couples and (len(batch.passes) > 1 or self.trainer.world_size > 1):
+        if self._couples and self._is_cut(batch):
             total = self._coupled(batch.passes, scale_K)
         else:
             total = self._backward_each(
@@ -229,6 +229,10 @@ class Distiller(EvaluatesPairs):
         if torch.isfinite(terms_K).all():
             for name, value in zip(self.loss_names, terms_K, strict=True):
                 self.log(f"train/loss/{name}", value, batch_size=1)
+
+    def _is_cut(self, step: PairStep) -> bool:
+        """Whether no pass holds the whole step."""
+        return len(step.passes) > 1 or self.trainer.world_size > 1
 
     def _weights(self, weight_S: Tensor) -> Tensor:
         """The weight of each loss over these sentences, `(K,)`."""
