@@ -148,7 +148,7 @@ class Partitions:
         """A sorted partition, whole, in memory."""
         return self._columns(number, range(len(PARTITION)))
 
-    def keys(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def digests(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Yield English digests, pair digests and groups of each sorted partition; the texts are not read."""
         for number in range(len(self)):
             table = self._columns(number, range(3))

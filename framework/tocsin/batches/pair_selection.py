@@ -66,7 +66,9 @@ class HeldOut:
 
     def chosen(self) -> tuple[np.ndarray, np.ndarray]:
         """Digests of the English sentences of all held-out pairs, each once, sorted; and of these pairs, sorted."""
-        parts = [best[: int(self.share * self._counts[language])] for language, best in self._best.items()]
+        parts = [
+            best[: int(self.share * self._counts[language] + 1e-9)] for language, best in self._best.items()
+        ]
         rows = np.concatenate(parts) if parts else np.zeros((0, 4), np.uint64)
         return np.unique(rows[:, 2]), np.unique(rows[:, 3])
 
