@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tocsin.models.pooling import Pooling
     from tocsin.models.schedules import Schedule
     from tocsin.text.cleaners import Cleaner
+    from tocsin.text.pairs import PairReader
     from tocsin.text.readers import Reader
     from tocsin.text.splitters import Splitter
 
@@ -30,6 +31,14 @@ def tocsin_readers() -> list[type[Reader]]:
     from tocsin.text.readers import ArrowReader, CsvReader, JsonLinesReader, ParquetReader
 
     return [ParquetReader, CsvReader, JsonLinesReader, ArrowReader]
+
+
+@hookimpl
+def tocsin_pair_readers() -> list[type[PairReader]]:
+    """Tables with a pair a row."""
+    from tocsin.text.pair_table import PairTable
+
+    return [PairTable]
 
 
 @hookimpl
@@ -135,5 +144,6 @@ def models() -> list[type[LightningModule]]:
 def data_modules() -> list[type[LightningDataModule]]:
     """Return the LightningDataModules that a config's ``data`` may name."""
     from tocsin.batches.messages import LabelledMessages
+    from tocsin.batches.parallel import ParallelSentences
 
-    return [LabelledMessages]
+    return [LabelledMessages, ParallelSentences]
