@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tocsin.batches.passes import MessagePass, collate, cut_passes
+from tocsin.errors import ConfigError
 from tocsin.models import network
 from tocsin.models.encoders import Encoder
 from tocsin.models.heads import FeatureHead, Head
@@ -22,7 +23,7 @@ class Predictor:
 
     Args:
         encoder: Loaded.
-        head: Built and filled.
+        head: Built and filled; None where only vectors are asked for, which then needs a pooling.
         pooling: Built and filled; None for heads that read tokens.
         labels: L.
         max_length: Tokens a text keeps at most.
@@ -33,14 +34,15 @@ class Predictor:
     def __init__(
         self,
         encoder: Encoder,
-        head: Head,
+        head: Head | None,
         pooling: Pooling | None,
         labels: int,
         max_length: int,
         device: str = "cpu",
         tokens_per_pass: int | None = None,
     ) -> None:
-        self.encoder, self.head = encoder.to(device), head.to(device)
+        self.encoder = encoder.to(device)
+        self.head = None if head is None else head.to(device)
         self.pooling = None if pooling is None else pooling.to(device)
         self.labels, self.max_length, self.device = labels, max_length, device
         self.tokens_per_pass = tokens_per_pass or (1024 if device == "cpu" else 16384)
@@ -66,10 +68,13 @@ class Predictor:
         return hashlib.sha256(ids.astype("<i4").tobytes()).hexdigest()
 
     def logits(self, texts: Sequence[str], advance: Callable[[int], None] = lambda done: None) -> np.ndarray:
-        """Logits `(N, L)` float32 of cleaned texts."""
+        """Logits `(N, L)` float32 of cleaned texts; ConfigError without a head."""
+        head = self.head
+        if head is None:
+            raise ConfigError("This encoder has no head and so no logits; ask it for vectors.")
 
         def run(part: MessagePass) -> Tensor:
-            return network.logits(self.encoder, self.pooling, self.head, part.input_ids_BT, part.mask_BT)
+            return network.logits(self.encoder, self.pooling, head, part.input_ids_BT, part.mask_BT)
 
         return self._run(texts, run, self.labels, advance)
 

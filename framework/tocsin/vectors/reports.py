@@ -1,7 +1,9 @@
 """Many languages together: a figure each, the mean over languages, and two models beside each other.
 
 A macro mean weights languages alike. Its interval draws pairs anew within every language, each by itself: it says how
-the mean varies over other sentences of these languages, not over other languages.
+the mean varies over other sentences of these languages, not over other languages. Where all languages hold
+translations of one set of sentences, `parallel` draws the same sentences in all, without which the interval would be
+too narrow.
 """
 
 from __future__ import annotations
@@ -111,6 +113,7 @@ def matching_report(
     draws: int = DRAWS,
     seed: int = SEED,
     level: float = LEVEL,
+    parallel: bool = False,
 ) -> MatchingReport:
     """Return the accuracy of every language, and the mean over languages.
 
@@ -120,9 +123,11 @@ def matching_report(
         draws: Of the bootstrap.
         seed: Of the draws; a language's interval depends on it and on its own pairs alone.
         level: Share of the draws inside an interval.
+        parallel: Whether row i is the same sentence in every language: a draw of the macro mean then takes the same
+            rows in all.
 
     Raises:
-        DataError: No language.
+        DataError: No language, or `parallel` with other numbers of pairs.
         ConfigError: Fewer than 1 draw, or a level that is no share.
     """
     _check(matchings)
@@ -131,7 +136,7 @@ def matching_report(
         for lang, matching in matchings.items()
     }
     macros = [
-        _macro({lang: values(matching) for lang, matching in matchings.items()}, draws, seed)
+        _macro({lang: values(matching) for lang, matching in matchings.items()}, draws, seed, parallel)
         for values in (lambda m: m.forward_N, lambda m: m.backward_N, lambda m: m.score_N)
     ]
     forward, backward, mean = (estimate(point, drawn_K, level) for point, drawn_K in macros)
@@ -145,6 +150,7 @@ def matching_differences(
     draws: int = DRAWS,
     seed: int = SEED,
     level: float = LEVEL,
+    parallel: bool = False,
 ) -> dict[str, Difference]:
     """Return the first model's accuracy (mean of both directions) minus the second's, by language and under `MACRO`.
 
@@ -160,7 +166,7 @@ def matching_differences(
     for lang, values_N in apart.items():
         drawn_K = bootstrap_means(values_N, draws, generator_for(seed, lang))
         found[lang] = difference(float(values_N.mean()), drawn_K, level)
-    point, drawn_K = _macro(apart, draws, seed)
+    point, drawn_K = _macro(apart, draws, seed, parallel)
     return found | {MACRO: difference(point, drawn_K, level)}
 
 
@@ -206,6 +212,7 @@ def similarity_report(
     draws: int = DRAWS,
     seed: int = SEED,
     level: float = LEVEL,
+    parallel: bool = False,
 ) -> SimilarityReport:
     """Return Spearman's correlation of every language, and the mean over languages.
 
@@ -215,13 +222,14 @@ def similarity_report(
         draws: Of the bootstrap.
         seed: Of the draws; a language's interval depends on it and on its own pairs alone.
         level: Share of the draws inside an interval.
+        parallel: Whether row i is the same pair in every language: a draw then takes the same rows in all.
 
     Raises:
-        DataError: No language, other languages, or what `rank_correlation` refuses.
+        DataError: No language, other languages, `parallel` with other numbers of pairs, or what `rank_correlation` refuses.
         ConfigError: Fewer than 1 draw, or a level that is no share.
     """
     check_draws(draws, level)
-    points, drawn = _correlations([cosines], scores, draws, seed)
+    points, drawn = _correlations([cosines], scores, draws, seed, parallel)
     languages = {
         lang: estimate(points[lang][0], centred(drawn[lang][0], points[lang][0]), level) for lang in cosines
     }
@@ -239,6 +247,7 @@ def similarity_differences(
     draws: int = DRAWS,
     seed: int = SEED,
     level: float = LEVEL,
+    parallel: bool = False,
 ) -> dict[str, Difference]:
     """Return the first model's correlation minus the second's, by language and under `MACRO`; paired as above.
 
@@ -247,7 +256,7 @@ def similarity_differences(
         ConfigError: As `similarity_report`.
     """
     check_draws(draws, level)
-    points, drawn = _correlations([first, second], scores, draws, seed)
+    points, drawn = _correlations([first, second], scores, draws, seed, parallel)
     apart = {lang: drawn[lang][0] - drawn[lang][1] for lang in first}
     found = {}
     for lang, drawn_K in apart.items():
@@ -298,18 +307,31 @@ def vector_error(
     )
 
 
-def _macro(values: Mapping[str, np.ndarray], draws: int, seed: int) -> tuple[float, np.ndarray]:
+def _macro(
+    values: Mapping[str, np.ndarray], draws: int, seed: int, parallel: bool
+) -> tuple[float, np.ndarray]:
     """The mean over languages of means over pairs, and its draws."""
-    means = [float(values_N.mean()) for values_N in values.values()]
+    point = float(np.mean([values_N.mean() for values_N in values.values()]))
+    if parallel:
+        _check_parallel(values)
+        # The mean over languages of means over the same pairs is the mean over pairs of means over languages.
+        over_languages_N = np.mean([values_N.astype(np.float64) for values_N in values.values()], axis=0)
+        return point, bootstrap_means(over_languages_N, draws, generator_for(seed, MACRO))
     drawn = [bootstrap_means(values_N, draws, generator_for(seed, lang)) for lang, values_N in values.items()]
-    return float(np.mean(means)), np.mean(drawn, axis=0)
+    return point, np.mean(drawn, axis=0)
 
 
 def _correlations(
-    models: list[Mapping[str, np.ndarray]], scores: Mapping[str, np.ndarray], draws: int, seed: int
+    models: list[Mapping[str, np.ndarray]],
+    scores: Mapping[str, np.ndarray],
+    draws: int,
+    seed: int,
+    parallel: bool,
 ) -> tuple[dict[str, list[float]], dict[str, list[np.ndarray]]]:
     for cosines in models:
         _check_same({k: len(v) for k, v in cosines.items()}, {k: len(v) for k, v in scores.items()})
+    if parallel:
+        _check_parallel(scores)
     points, drawn = {}, {}
     for lang in models[0]:
         by_model = [cosines[lang] for cosines in models]
@@ -317,13 +339,21 @@ def _correlations(
             points[lang] = [spearman(cosine_N, scores[lang]) for cosine_N in by_model]
         except DataError as error:
             raise DataError(f"{lang}: {error}") from error
-        drawn[lang] = draw_correlations(by_model, scores[lang], draws, generator_for(seed, lang))
+        generator = generator_for(seed, MACRO if parallel else lang)
+        drawn[lang] = draw_correlations(by_model, scores[lang], draws, generator)
     return points, drawn
 
 
 def _check(languages: Mapping[str, Any]) -> None:
     if not languages:
         raise DataError("There is no language to report; at least one is wanted.")
+
+
+def _check_parallel(values: Mapping[str, np.ndarray]) -> None:
+    if len({len(values_N) for values_N in values.values()}) > 1:
+        raise DataError(
+            "The languages have other numbers of pairs, so that their rows are not the same sentences."
+        )
 
 
 def _check_same(first: Mapping[str, int], second: Mapping[str, int]) -> None:
