@@ -30,7 +30,7 @@ __all__ = [
     "write_chart",
 ]
 
-_CHUNK = 1024  # texts that are sorted by length and encoded together, between two moves of the progress bar
+_CHUNK = 1024  # texts that are sorted by length and encoded together, at most, between two moves of the progress bar
 
 
 @dataclass(frozen=True)
@@ -296,9 +296,10 @@ class Texts:
         for model in models:
             encoder = _open(model, _device(device), max_length)
             parts = []
+            chunk = min(_CHUNK, max(64, len(texts) // 20))
             with progress_bar(f"encoding, {model.name}", len(texts), unit="texts") as advance:
-                for start in range(0, len(texts), _CHUNK):
-                    parts.append(encoder.encode(texts[start : start + _CHUNK]))
+                for start in range(0, len(texts), chunk):
+                    parts.append(encoder.encode(texts[start : start + chunk]))
                     advance(len(parts[-1]))
             del encoder
             vectors_ND = np.concatenate(parts)

@@ -225,7 +225,8 @@ def similarity_report(
         parallel: Whether row i is the same pair in every language: a draw then takes the same rows in all.
 
     Raises:
-        DataError: No language, other languages, `parallel` with other numbers of pairs, or what `rank_correlation` refuses.
+        DataError: No language, other languages, `parallel` with other numbers of pairs, or what `rank_correlation`
+            refuses.
         ConfigError: Fewer than 1 draw, or a level that is no share.
     """
     check_draws(draws, level)
