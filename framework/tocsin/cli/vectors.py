@@ -290,7 +290,7 @@ class Texts:
 
         from tocsin.errors import DataError
         from tocsin.text.progress import progress_bar
-        from tocsin.vectors.nearest import lengths
+        from tocsin.vectors.search import lengths
 
         texts = list(self._number_of)
         for model in models:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from tocsin.vectors.classes import ClassSeparation, class_separation
 from tocsin.vectors.intervals import Difference, Estimate
 from tocsin.vectors.matching import Accuracy, Matching, accuracy, match
-from tocsin.vectors.nearest import Nearest, nearest
 from tocsin.vectors.reports import (
     FEW_PAIRS,
     MatchingReport,
@@ -20,6 +19,7 @@ from tocsin.vectors.reports import (
     similarity_report,
     vector_error,
 )
+from tocsin.vectors.search import Nearest, nearest
 from tocsin.vectors.similarity import cosines, rank_correlation, spearman, squared_errors
 
 __all__ = [

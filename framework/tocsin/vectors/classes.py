@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tocsin.errors import DataError
-from tocsin.vectors.nearest import lengths
+from tocsin.vectors.search import lengths
 
 __all__ = ["ClassSeparation", "class_separation"]
 

@@ -26,7 +26,7 @@ from tocsin.vectors.intervals import (
     estimate,
     wilson,
 )
-from tocsin.vectors.nearest import BLOCK, nearest
+from tocsin.vectors.search import BLOCK, nearest
 
 __all__ = ["Accuracy", "Matching", "accuracy", "match"]
 

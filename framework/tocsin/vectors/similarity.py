@@ -18,7 +18,7 @@ from tocsin.vectors.intervals import (
     check_draws,
     estimate,
 )
-from tocsin.vectors.nearest import lengths
+from tocsin.vectors.search import lengths
 
 __all__ = [
     "average_ranks",
