@@ -18,7 +18,6 @@ from tocsin.errors import CheckpointError, ConfigError, TrainingError
 from tocsin.models.distiller import Distiller
 from tocsin.models.gradient_cache import PassesTwice
 from tocsin.models.losses import Contrastive, CosineDistance, MeanSquaredError, SpreadOut, WeightedLoss
-from tocsin.models.matching import hits
 from tocsin.models.optimizers import AdamW
 from tocsin.models.pooling import AttentionPooling, ClsPooling, MeanPooling
 from tocsin.models.teacher import LoadedTeacher
@@ -220,12 +219,6 @@ def test_matching_and_error_are_those_of_the_vectors(tmp_path: Path) -> None:
     for name in ("matching", "mse"):
         both = [float(logged[f"validation/{name}/{lang}"]) for lang in ("hat", "spa")]
         assert float(logged[f"validation/{name}"]) == pytest.approx(np.mean(both))
-
-
-def test_hits_by_hand() -> None:
-    source = np.array([[1.0, 0.0], [0.0, 5.0], [1.0, 1.0], [0.0, 0.0]])
-    target = np.array([[9.0, 1.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0]])
-    assert hits(source, target).tolist() == [True, False, False, False]
 
 
 def test_a_student_that_is_its_teacher_has_no_error(tmp_path: Path) -> None:

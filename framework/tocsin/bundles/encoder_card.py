@@ -95,8 +95,8 @@ def _figures(history: list[Figures], step: int | None) -> str:
     text = (
         "On held-out pairs, which also chose the checkpoint, so these lean to the bright side. Matching: the share of "
         "sentences whose nearest vector (cosine) among those of the other side is their own partner's, the mean of "
-        "both directions. MSE: mean over pairs of the squared distance of the translation's vector to the teacher's, summed "
-        "over the width.\n\n" + matching_table(before, after)
+        "both directions. MSE: mean over pairs of the squared distance of the translation's vector to the teacher's, "
+        "summed over the width.\n\n" + matching_table(before, after)
     )
     return text + (
         f"\n\nLanguages under {_LOW}: {', '.join(low)}." if low else f"\n\nNo language is under {_LOW}."

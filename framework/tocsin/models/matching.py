@@ -9,10 +9,9 @@ from torch import Tensor
 
 from tocsin.batches.sentences import SentencePass
 from tocsin.errors import TrainingError
+from tocsin.vectors.matching import match
 
-__all__ = ["Figures", "SideCollector", "figures", "hits"]
-
-_ROWS = 1024  # cosines of so many sentences to all others at once
+__all__ = ["Figures", "SideCollector", "figures"]
 
 
 @dataclass(frozen=True)
@@ -42,24 +41,6 @@ class Figures:
     def plain(self) -> dict[str, Any]:
         """As plain data, for a checkpoint."""
         return asdict(self)
-
-
-def hits(source_ND: np.ndarray, target_ND: np.ndarray) -> np.ndarray:
-    """Whether row i of the source has its largest cosine with row i of the target, `(N,)` bool.
-
-    The first of equal cosines counts. Exact, block by block; a vector of zeros is near nothing.
-    """
-    source_ND, target_ND = _unit(source_ND), _unit(target_ND)
-    best = [
-        (source_ND[start : start + _ROWS] @ target_ND.T).argmax(1)
-        for start in range(0, len(source_ND), _ROWS)
-    ]
-    return np.concatenate(best or [np.zeros(0, dtype=np.int64)]) == np.arange(len(source_ND))
-
-
-def _unit(vectors_ND: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
-    return vectors_ND / np.maximum(lengths, 1e-12)
 
 
 class SideCollector:
@@ -139,7 +120,6 @@ def figures(
             continue
         mse[str(lang)] = float(error_N[mine].mean())
         once = mine[np.sort(np.unique(english[rows[mine]], return_index=True)[1])]
-        source_ND, target_ND = text_ND[once], english_UD[at[once]]
-        both = hits(source_ND, target_ND).mean() + hits(target_ND, source_ND).mean()
-        matching[str(lang)], counts[str(lang)] = float(both / 2), len(once)
+        matching[str(lang)] = match(text_ND[once], english_UD[at[once]]).mean
+        counts[str(lang)] = len(once)
     return Figures(step, matching, mse, counts)

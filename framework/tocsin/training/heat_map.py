@@ -20,8 +20,8 @@ __all__ = ["MatchingHeatMap", "matching_figure"]
 class MatchingHeatMap(Callback):
     """Draws the matching accuracy of each language at each validation: the image `validation/languages`.
 
-    A row a language, the hardest at the top; a column a validation, the untrained student first. It needs matplotlib and a
-    TensorBoard logger, and does nothing without them, nor beside a model that matches no pairs.
+    A row a language, the hardest at the top; a column a validation, the untrained student first. It needs matplotlib
+    and a TensorBoard logger, and does nothing without them, nor beside a model that matches no pairs.
 
     Args:
         columns: Most validations in the picture; of more, the first and last stand and others evenly between.
