@@ -248,7 +248,9 @@ def test_it_goes_on_from_a_checkpoint_bit_for_bit(tmp_path: Path) -> None:
         assert again.global_step == first.global_step == 18
         one, other = weights(first), weights(again)
         assert all(torch.equal(one[name], other[name]) for name in one)
-        assert again.history == first.history
+        assert again.history[-1] == first.history[-1]
+        # Saved at the end of an epoch, before its validation, which is then nobody's.
+        assert again.history == (first.history if at == 9 else first.history[1:])
 
 
 class _StopAndSave(Callback):
