@@ -77,7 +77,8 @@ def test_a_flipped_bit_is_never_served(
     content[place % len(content)] ^= 1 << bit
     (folder / name).write_bytes(content)
     lost = np.flatnonzero(found(store, SENTENCES) < 0)
-    assert 0 < len(lost) <= 14  # a block, or two where one's line now reaches into another's
+    # A line of `blocks` may now reach into the blocks behind it.
+    assert 0 < len(lost) <= (len(SENTENCES) if name == "blocks" else 7)
     with store.writing() as append:
         append([SENTENCES[i] for i in lost], vectors_of([SENTENCES[i] for i in lost]))
     assert (found(store, SENTENCES) >= 0).all()
@@ -137,7 +138,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         pass
 
 
-# With a teacher --------------------------------------------------------------------------------------------------------
+# With a teacher ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -164,7 +165,7 @@ def assert_right(made: TeacherVectors) -> None:
 def test_each_sentence_is_computed_once_over_all_fits(tmp_path: Path, cache: Path) -> None:
     teacher = Teacher(tiny_teacher(tmp_path / "teacher"))
     rows = [{"split": "train", "lang": "spa", "english": f"help {word}", "text": word} for word in "abcdef"]
-    first = prepared(teacher, MemoryPairs(rows[:4] + [{**rows[0], "lang": "hat"}]))
+    first = prepared(teacher, MemoryPairs([*rows[:4], {**rows[0], "lang": "hat"}]))
     assert first.computed == 4
     other = prepared(teacher, MemoryPairs([{**row, "text": "other"} for row in rows[::-1]]))
     assert other.computed == 2

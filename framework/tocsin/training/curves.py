@@ -77,9 +77,9 @@ class TensorBoardCurves(Callback):
     Speed, every `log_every_n_steps` steps: `speed/messages_per_second` (pairs of a distiller),
     `speed/tokens_per_second` (real tokens), `speed/padding_share` (padded tokens over real tokens, less 1) and
     `speed/passes_per_step`. After each validation of a classifier: `validation_labels/<metric>/<label>`, `pr/<label>`
-    and the image `validation/languages`; the chart needs matplotlib. Unknown targets are left out everywhere. At the end of a fit: its short settings with
-    the final metric (HParams), and the vectors of a sample of validation messages (Projector), with their ids,
-    languages and labels. Without a TensorBoard logger it does nothing.
+    and the image `validation/languages`, which needs matplotlib. Unknown targets are left out everywhere. At the end of
+    a fit: its short settings with the final metric (HParams), and the vectors of a sample of validation messages
+    (Projector), with their ids, languages and labels. Without a TensorBoard logger it does nothing.
 
     Args:
         curves: Most labels that get a precision–recall curve; those with the most positive messages come
