@@ -144,7 +144,7 @@ def test_the_folder_is_plain_and_says_what_it_is(made: tuple[Path, Any]) -> None
         (lambda f: (f / "model.safetensors").unlink(), "lacks model.safetensors"),
         (lambda f: _shift(f / "model.safetensors"), "canary texts are off by"),
         (lambda f: _edit(f / "config.json", auto_map={"AutoModel": "evil.Model"}), "names code of its own"),
-        (lambda f: _edit(f / "tocsin.json", kind="poem"), "holds|damaged|lacks|kind"),
+        (lambda f: _edit(f / "tocsin.json", kind="poem"), "is damaged"),
         (lambda f: _edit(f / "tocsin.json", format=9), "is of format 9"),
         (lambda f: _edit(f / "tocsin.json", max_length=3), "tokens that it gave"),
         (lambda f: _edit(f / "tocsin.json", pooling={"name": "os.system", "arguments": {}}), "short name"),
@@ -167,5 +167,5 @@ def _edit(path: Path, **changes: Any) -> None:
 def _shift(path: Path) -> None:
     state = load_file(path)
     name = next(name for name in state if name.endswith("output.dense.weight"))
-    state[name] = state[name] + 0.1
+    state[name] = -state[name]  # a shift alike in all components would be taken out by the layer norm
     save_file(state, path)

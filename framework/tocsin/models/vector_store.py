@@ -56,13 +56,13 @@ class VectorStore:
     def __init__(self, folder: Path, width: int) -> None:
         self.folder = folder
         self.width = width
-        self._damaged: set[int] = set()
+        self._damaged: set[bytes] = set()
 
     def _path(self, name: str) -> Path:
         return self.folder / name
 
     def _blocks(self) -> np.ndarray:
-        """Lines `(K,)` of whole blocks whose records are all there."""
+        """Lines `(K,)` of whole blocks whose records are all there, but those known to be damaged."""
         try:
             content = self._path("blocks").read_bytes()
         except FileNotFoundError:
@@ -73,6 +73,7 @@ class VectorStore:
         )
         first, count = lines["first"].astype(np.int64), lines["count"].astype(np.int64)
         sound = (count > 0) & (first >= 0) & (first <= held) & (count <= held - np.minimum(first, held))
+        sound &= np.array([line.tobytes() not in self._damaged for line in lines], dtype=bool)
         return lines[sound]
 
     def vectors(self) -> np.ndarray:
@@ -96,18 +97,27 @@ class VectorStore:
         Every block that is used has been compared with its checksum before. Keys are matched in parts by their first
         bits, so that memory does not grow with the store.
         """
-        places[:] = -1
-        lines = self._blocks()
         keys = self._keys()
-        if not len(lines) or not len(wanted):
-            return
-        sound = np.zeros(len(keys), dtype=bool)
+        while True:
+            places[:] = -1
+            lines = self._blocks()
+            if not len(lines) or not len(wanted):
+                return
+            self._match(wanted, places, keys, lines)
+            bad = self._damaged_among(lines, places)
+            if not bad:
+                return
+            self._damaged |= bad  # and look again without them: a sentence may stand in a sound block, too
+
+    def _match(self, wanted: np.ndarray, places: np.ndarray, keys: np.ndarray, lines: np.ndarray) -> None:
+        """Fill `places` with records of these blocks whose key is wanted."""
+        counted = np.zeros(len(keys), dtype=bool)
         for line in lines:
-            sound[int(line["first"]) : int(line["first"]) + int(line["count"])] = True
+            counted[int(line["first"]) : int(line["first"]) + int(line["count"])] = True
         parts = 1 << max(0, int(np.ceil(np.log2(max(1, max(len(keys), len(wanted)) / _PART)))))
         shift = np.uint64(64 - (parts.bit_length() - 1)) if parts > 1 else None
         for part in range(parts):
-            mine = np.flatnonzero(sound & _in_part(keys["high"], shift, part))
+            mine = np.flatnonzero(counted & _in_part(keys["high"], shift, part))
             asked = np.flatnonzero(_in_part(wanted["high"], shift, part))
             if not len(mine) or not len(asked):
                 continue
@@ -118,24 +128,20 @@ class VectorStore:
             at = np.searchsorted(held, asked_keys).clip(max=len(held) - 1)
             found = held[at] == asked_keys
             places[asked[found]] = mine[at[found]]
-        self._drop_damaged(lines, places)
 
-    def _drop_damaged(self, lines: np.ndarray, places: np.ndarray) -> None:
-        """Set the places in damaged blocks to -1; verifies the blocks that any place lies in."""
+    def _damaged_among(self, lines: np.ndarray, places: np.ndarray) -> set[bytes]:
+        """Those of the blocks that `places` lie in whose checksum fails."""
         used = np.unique(places[places >= 0])
         vectors, keys = self.vectors(), self._keys()
-        bad: list[tuple[int, int]] = []
+        bad = set()
         for line in lines:
             first, count = int(line["first"]), int(line["count"])
             low = np.searchsorted(used, first)
             block = slice(first, first + count)
             asked = low < len(used) and used[low] < first + count
             if asked and bytes(line["digest"]) != _digest(first, keys[block], vectors[block]):
-                bad.append((first, count))
-        for first, count in bad:
-            places[(places >= first) & (places < first + count)] = -1
-        if bad:
-            self._damaged |= {first for first, _ in bad}
+                bad.add(line.tobytes())
+        return bad
 
     @property
     def damaged(self) -> int:
@@ -169,11 +175,9 @@ class VectorStore:
 
     def _strike_out(self) -> None:
         """Write `blocks` anew without those that are damaged."""
-        lines = self._blocks()
-        kept = lines[[int(line["first"]) not in self._damaged for line in lines]] if len(lines) else lines
         if self._damaged:
             with whole_file(self._path("blocks")) as part:
-                part.write_bytes(kept.tobytes())
+                part.write_bytes(self._blocks().tobytes())
             self._damaged = set()
 
     def _align(self) -> None:
