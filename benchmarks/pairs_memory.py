@@ -3,7 +3,7 @@
     python benchmarks/pairs_memory.py --sizes 1000000 10000000
 
 Pairs are generated: English sentences of 4 to 20 made-up words, each with a "translation" in about four of 12
-languages, 5% of the pairs repeated. The tokenizer knows the words. Prints Markdown; see README.md in this folder for figures.
+languages, 5% of the pairs repeated. The tokenizer knows the words. Prints Markdown.
 
 Anonymous memory is what the process itself holds. Pages of mapped files count as resident too, but belong to the
 system's cache, which takes them back when it needs room; both are shown.
