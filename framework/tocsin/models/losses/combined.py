@@ -22,13 +22,14 @@ def checked_weights(losses: Sequence[VectorLoss], weights: Sequence[float] | Non
     names = ", ".join(names_of(losses))
     if len(weights) != len(losses):
         raise ConfigError(
-            f"loss_weights has {len(weights)} numbers for {len(losses)} losses ({names}); wanted one each, in their order."
+            f"loss_weights has {len(weights)} numbers for {len(losses)} losses ({names}); wanted one each, in "
+            "their order."
         )
     for name, weight in zip(names_of(losses), weights, strict=True):
         if not 0 < weight < math.inf:
             raise ConfigError(
-                f"loss_weights: {name} has the weight {weight}; wanted a number above 0. Leave a loss out to be without "
-                "it."
+                f"loss_weights: {name} has the weight {weight}; wanted a number above 0. Leave a loss out to "
+                "be without it."
             )
     return [float(weight) for weight in weights]
 
