@@ -195,6 +195,7 @@ class Distiller(EvaluatesPairs):
     def on_fit_start(self) -> None:
         """Compute the teacher's vectors, or find them."""
         self.train()
+        self._targets = None
         self._compute_targets("train", "validation")
 
     def on_train_start(self) -> None:

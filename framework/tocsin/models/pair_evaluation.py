@@ -75,6 +75,11 @@ class EvaluatesPairs(StepsByHand):
         """Have the teacher's vectors at hand, where a fit has not brought them."""
         self._compute_targets("validation")
 
+    def on_validation_end(self) -> None:
+        """Let go what belonged to a validation without a fit: a fit needs other sentences, too."""
+        if not self._fitting():
+            self._targets = None
+
     def on_validation_epoch_start(self) -> None:
         """Begin anew; the averaged weights are those to be scored."""
         if self._average is not None:
