@@ -315,6 +315,7 @@ class Distiller(EvaluatesPairs):
         for name in checkpointing.names_from_source(self.encoder):
             state.setdefault(name, own[name])
         self._take_history(checkpoint["tocsin"].get("history", []))
+        self._steps_of_weights = int(checkpoint.get("global_step", 0))
         self._restored = True
         # These weights replace an average of before; a fit that goes on takes the checkpoint's.
         self._average = None
