@@ -146,8 +146,8 @@ class Distiller(EvaluatesPairs):
         if self._built:
             return
         if self.pooling is None:
-            own = isinstance(self.encoder, SentenceEncoder)
-            self.pooling = self.encoder.own_pooling() if own else MeanPooling()  # type: ignore[union-attr]
+            own = self.encoder.own_pooling() if isinstance(self.encoder, SentenceEncoder) else None
+            self.pooling = own or MeanPooling()
         self.encoder.load()
         self.pooling.build(self.encoder.config)
         width, wanted = self.encoder.width, self._teacher.width
