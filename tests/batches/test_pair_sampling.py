@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ def test_shares_by_hand() -> None:
     assert shares(GROUPS, "temperature", 0.0, 1.0) == pytest.approx(wanted)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=8), st.floats(0, 1), st.floats(0, 1))
 def test_shares_sum_to_one_and_exponent_one_is_proportional(
     sizes: list[int], alpha: float, beta: float
@@ -37,6 +39,7 @@ def test_shares_sum_to_one_and_exponent_one_is_proportional(
     assert shares(groups, "temperature", 1.0, None) == pytest.approx(proportional)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 700), st.integers(0, 2**64 - 1))
 def test_a_permutation_meets_each_number_once(size: int, key: int) -> None:
     found = permuted(np.arange(size), np.full(size, size), np.full(size, key, np.uint64))
@@ -62,7 +65,7 @@ def test_permutations_look_random() -> None:
     assert 60 < ((counts - 100) ** 2 / 100).sum() < 200
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.integers(1, 60), min_size=1, max_size=7),
     st.integers(0, 5),
@@ -90,7 +93,7 @@ def test_quotas_and_rounds(
         drawn = np.searchsorted(starts, pairs, side="right") - 1
         assert np.bincount(drawn, minlength=len(sizes)).tolist() == order.quotas(number).tolist()
         seen += np.bincount(pairs, minlength=len(seen))
-        for low, high in zip(starts, starts[1:], strict=False):
+        for low, high in pairwise(starts):
             assert seen[low:high].max() - seen[low:high].min() <= 1
 
 
@@ -112,7 +115,7 @@ def test_an_order_is_a_function_of_seed_and_epoch() -> None:
     assert part.tolist() == order(1, 0)[70:80]
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2**64 - 1)), unique_by=lambda one: one[1]),
     st.integers(1, 9),
@@ -128,7 +131,7 @@ def test_thresholds_are_the_cap_th_smallest(rows: list[tuple[int, int]], cap: in
         assert kept == mine[:cap]
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30)), unique=True),
     st.integers(0, 5),

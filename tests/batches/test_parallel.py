@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from tests.batches.conftest import Reading
 from tests.builders import WORDS, tiny_tokenizer
 from tocsin.batches import pair_partitions
-from tocsin.batches.parallel import ParallelSentences
 from tocsin.batches.pair_corpus import PairCorpus, PairRules, build_pairs
 from tocsin.batches.pair_filters import PairFilters
+from tocsin.batches.parallel import ParallelSentences
 from tocsin.batches.protocols import ServesPairs
 from tocsin.errors import ConfigError, DataError
 from tocsin.text.cleaners import TweetCleaner
@@ -162,7 +162,7 @@ def test_the_first_source_keeps_a_duplicate_whatever_the_order_of_rows(tmp_path:
 def test_caps_and_held_out_pairs_keep_their_promises(
     tmp_path_factory: pytest.TempPathFactory, count: int, seed: int, cap: int | None, held: int, bits: int
 ) -> None:
-    """Against sets: sums add up, caps are met exactly, nothing leaks, and neither order nor partitions change anything."""
+    """Against sets: caps are met exactly, nothing leaks, and neither order nor partitions change anything."""
     sources = {"one": given_pairs(count, seed), "two": given_pairs(count, seed + 1, "bcd")}
     rules = {"cap": cap, "held_out": held, "held_out_share": 0.2, "seed": seed}
     folder = tmp_path_factory.mktemp("corpus")

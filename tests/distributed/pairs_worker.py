@@ -22,7 +22,7 @@ from lightning.pytorch import Callback
 
 from tests.builders import quiet_trainer
 from tests.pairs import MemoryPairs, tiny_distiller
-from tocsin.models.losses import Contrastive, MeanSquaredError, SpreadOut, WeightedLoss
+from tocsin.models.losses import Contrastive, MeanSquaredError, SpreadOut
 from tocsin.models.optimizers import AdamW
 
 
@@ -39,10 +39,11 @@ class Losses(Callback):
 def main(job: dict[str, Any]) -> None:
     """Distil, and write losses, figures and weights."""
     torch.manual_seed(3)
-    terms = [WeightedLoss(MeanSquaredError())]
+    options: dict[str, Any] = {"optimizer": AdamW(lr=1e-3, eps=1e-3)}
     if job["coupled"]:
-        terms += [WeightedLoss(Contrastive(), 0.5), WeightedLoss(SpreadOut(), 2.0)]
-    model = tiny_distiller(Path(job["folder"]), losses=terms, optimizer=AdamW(lr=1e-3, eps=1e-3))
+        options["losses"] = [MeanSquaredError(), Contrastive(), SpreadOut()]
+        options["loss_weights"] = [1.0, 0.5, 2.0]
+    model = tiny_distiller(Path(job["folder"]), **options)
     losses = Losses()
     trainer = quiet_trainer(
         Path(job["folder"]),

@@ -17,13 +17,16 @@ from tocsin.batches.protocols import ReadsTokens, ServesPairs
 from tocsin.errors import CheckpointError, ConfigError, TrainingError
 from tocsin.models.distiller import Distiller
 from tocsin.models.gradient_cache import PassesTwice
-from tocsin.models.losses import Contrastive, CosineDistance, MeanSquaredError, SpreadOut, WeightedLoss
+from tocsin.models.losses import Contrastive, CosineDistance, MeanSquaredError, SpreadOut
 from tocsin.models.optimizers import AdamW
 from tocsin.models.pooling import AttentionPooling, ClsPooling, MeanPooling
 from tocsin.models.teacher import LoadedTeacher
 from tocsin.models.vocabulary import RowsInUse
 
-COUPLED = [WeightedLoss(MeanSquaredError()), WeightedLoss(Contrastive(), 0.5), WeightedLoss(SpreadOut(), 2.0)]
+COUPLED: dict[str, Any] = {
+    "losses": [MeanSquaredError(), Contrastive(), SpreadOut()],
+    "loss_weights": [1.0, 0.5, 2.0],
+}
 
 
 def fit(folder: Path, steps: int = 4, *, data: dict[str, Any] | None = None, trainer: dict[str, Any] | None = None,
@@ -67,7 +70,8 @@ def test_the_loss_of_a_step_by_hand(tmp_path: Path) -> None:
         model = fit(
             tmp_path,
             steps=1,
-            losses=[WeightedLoss(MeanSquaredError(scaling), 3.0), WeightedLoss(CosineDistance())],  # type: ignore[arg-type]
+            losses=[MeanSquaredError(scaling), CosineDistance()],  # type: ignore[arg-type]
+            loss_weights=[3.0, 1.0],
             data={"batch_size": 10},
             optimizer=AdamW(lr=1e-12),
         )
@@ -95,19 +99,19 @@ def test_the_loss_of_a_step_by_hand(tmp_path: Path) -> None:
     [{"tokens_per_pass": 1}, {"tokens_per_pass": 10_000}, {"order": 5}, {"extra_padding": 9}],
     ids=["a sentence a pass", "one pass", "shuffled", "padded"],
 )
-@pytest.mark.parametrize("losses", [None, COUPLED], ids=["rows alone", "rows coupled"])
+@pytest.mark.parametrize("losses", [{}, COUPLED], ids=["rows alone", "rows coupled"])
 def test_how_a_step_is_cut_changes_nothing_but_rounding(
-    tmp_path: Path, data: dict[str, Any], losses: list[WeightedLoss] | None
+    tmp_path: Path, data: dict[str, Any], losses: dict[str, Any]
 ) -> None:
     """With coupled rows and one pass this is the plain backward: cached gradients equal one big pass."""
-    base, other = fit(tmp_path, losses=losses), fit(tmp_path, losses=losses, data=data)
+    base, other = fit(tmp_path, **losses), fit(tmp_path, **losses, data=data)
     assert_moved(base, tmp_path)
     assert_close(base, other)
 
 
 def test_cached_gradients_see_the_dropout_that_the_loss_saw(tmp_path: Path) -> None:
     """In one pass, sent through the cache all the same, the step is that of the plain backward, dropout and all."""
-    settings: dict[str, Any] = {"losses": COUPLED, "dropout": 0.1, "data": {"tokens_per_pass": 10_000}}
+    settings: dict[str, Any] = {**COUPLED, "dropout": 0.1, "data": {"tokens_per_pass": 10_000}}
     plain = fit(tmp_path, **settings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Distiller, "_is_cut", lambda self, step: True)
@@ -122,7 +126,7 @@ def test_cached_gradients_see_the_dropout_that_the_loss_saw(tmp_path: Path) -> N
 
 def test_cached_gradients_reach_the_weights_under_autocast(tmp_path: Path) -> None:
     """autocast keeps the weights that it rounded; those of a run without a graph would cut the next one off."""
-    mixed = {"trainer": {"precision": "bf16-mixed"}, "losses": COUPLED}
+    mixed: dict[str, Any] = {"trainer": {"precision": "bf16-mixed"}, **COUPLED}
     whole, cut = fit(tmp_path, data={"tokens_per_pass": 10_000}, **mixed), fit(tmp_path, **mixed)
     assert_moved(cut, tmp_path)
     assert_close(whole, cut, 2e-3)
@@ -237,7 +241,7 @@ def test_a_student_that_is_its_teacher_has_no_error(tmp_path: Path) -> None:
 def test_it_goes_on_from_a_checkpoint_bit_for_bit(tmp_path: Path) -> None:
     """At the end of an epoch and in the middle of one, with averaging, and keeps the history."""
     for at in (6, 9):
-        options: dict[str, Any] = {"losses": COUPLED, "ema_decay": 0.9}
+        options: dict[str, Any] = {**COUPLED, "ema_decay": 0.9}
         whole = {"max_epochs": 3, "limit_val_batches": 1.0, "max_steps": -1}
         first = fit(tmp_path, trainer=whole, **options)
         fit(tmp_path, trainer={**whole, "callbacks": [_StopAndSave(tmp_path / "a.ckpt", at)]}, **options)
@@ -273,13 +277,19 @@ def test_a_loss_that_is_not_finite_stops_the_fit_and_names_the_pairs(tmp_path: P
             return total * math.nan, weight
 
     with pytest.raises(TrainingError, match=r"loss of optimiser step 0 is nan.*training pair \d"):
-        fit(tmp_path, losses=[WeightedLoss(_Broken())])
+        fit(tmp_path, losses=[_Broken()])
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"losses": []}, "losses is empty"),
+        (
+            {"losses": [CosineDistance()], "loss_weights": [1.0, 2.0]},
+            "2 numbers for 1 losses .CosineDistance.",
+        ),
+        ({"loss_weights": [0.0]}, "MeanSquaredError has the weight 0.0; wanted a number above 0"),
+        ({"loss_weights": [math.inf]}, "MeanSquaredError has the weight inf"),
         (
             {"pooling": AttentionPooling()},
             "AttentionPooling is a pooling that sentence-transformers does not know",

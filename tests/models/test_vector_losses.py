@@ -17,9 +17,8 @@ from tocsin.models.losses import (
     MeanSquaredError,
     SpreadOut,
     VectorLoss,
-    WeightedLoss,
 )
-from tocsin.models.losses.weighted import names_of
+from tocsin.models.losses.combined import names_of
 
 # A step of two pairs that share the English sentence 7, which stands in it once.
 STUDENT = torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
@@ -108,8 +107,6 @@ def test_a_weight_is_so_many_copies(counts: list[int], seed: int, kind: type[Vec
     [
         (lambda: Contrastive(0.0), "temperature is 0.0; wanted a number above 0"),
         (lambda: MeanSquaredError("max"), "scaling is 'max'; wanted sum or mean"),  # type: ignore[arg-type]
-        (lambda: WeightedLoss(CosineDistance(), 0.0), "CosineDistance has the weight 0.0"),
-        (lambda: WeightedLoss(CosineDistance(), math.inf), "CosineDistance has the weight inf"),
     ],
 )
 def test_settings_out_of_range_are_refused(make: Any, message: str) -> None:
@@ -118,5 +115,8 @@ def test_settings_out_of_range_are_refused(make: Any, message: str) -> None:
 
 
 def test_terms_of_one_class_are_told_apart() -> None:
-    terms = [WeightedLoss(Contrastive(t)) for t in (0.1, 0.2)]
-    assert names_of([*terms, WeightedLoss(SpreadOut())]) == ["Contrastive", "Contrastive-2", "SpreadOut"]
+    assert names_of([Contrastive(0.1), Contrastive(0.2), SpreadOut()]) == [
+        "Contrastive",
+        "Contrastive-2",
+        "SpreadOut",
+    ]

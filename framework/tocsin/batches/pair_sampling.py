@@ -19,6 +19,7 @@ Sampling = Literal["proportional", "equal", "temperature"]
 """How often the pairs of a source and language are drawn; see `shares`."""
 
 _ROUNDS = 8
+_LEAST_BITS = 6
 
 
 def shares(
@@ -63,7 +64,8 @@ def permuted(positions: np.ndarray, sizes: np.ndarray, keys: np.ndarray) -> np.n
     Source: a Feistel network walked until it falls inside (Black and Rogaway 2002, "Ciphers with arbitrary finite
     domains").
     """
-    bits = np.ceil(np.log2(np.maximum(sizes, 2))).astype(np.uint64)
+    # A network of few bits knows few permutations: small sizes are walked in a larger domain.
+    bits = np.ceil(np.log2(np.maximum(sizes, 1 << _LEAST_BITS))).astype(np.uint64)
     bits += (np.uint64(1) << bits) < sizes.astype(np.uint64)  # the logarithm may have been rounded
     low = bits // np.uint64(2)
     high = bits - low

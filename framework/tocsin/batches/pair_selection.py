@@ -48,6 +48,8 @@ class HeldOut:
 
     def see(self, languages: np.ndarray, english_keys: np.ndarray, pair_keys: np.ndarray) -> None:
         """Look at pairs: numbers of their languages and their digests, `(n,)` each."""
+        if not len(languages):
+            return
         order = np.argsort(languages, kind="stable")
         ordered = languages[order]
         starts = np.flatnonzero(np.diff(ordered, prepend=-1))

@@ -240,7 +240,7 @@ def _report(verb: str, run: Run, model: Any, data: Any, bundle: Path, registry: 
     path = run.scores / f"{stage}.parquet"
     history = getattr(model, "history", None)
     if history is not None:
-        _report_matching(history, console)
+        _report_matching(verb, history, console)
     elif path.is_file():
         from tocsin.scores.report import assess, sections
         from tocsin.scores.sections import render_sections
@@ -289,16 +289,20 @@ def _next_after_distilling(folder: str, bundle: str | None, best: bool) -> list[
     return lines
 
 
-def _report_matching(history: list[Any], console: Any) -> None:
-    """Print matching accuracy and squared error of each language, before and after."""
+def _report_matching(verb: str, history: list[Any], console: Any) -> None:
+    """Print matching accuracy and squared error of each language, of a fit's best step with the start beside it."""
     from rich.table import Table
 
     if not history:
         console.print("No figures: this run had no held-out pairs.")
         return
-    best = max(history, key=lambda found: (found.scalars()["validation/matching"], found.step))
-    before = history[0] if history[0].step == 0 and history[0] is not best else None
-    table = Table(title=f"held-out pairs, at step {best.step:,} (the best)", title_justify="left")
+    best, before = history[-1], None
+    if verb == "fit":
+        trained = [found for found in history if found.step > 0] or history
+        best = max(trained, key=lambda found: (found.scalars()["validation/matching"], -found.step))
+        before = history[0] if history[0].step == 0 and history[0] is not best else None
+    which = f" at step {best.step:,}" + (", the best" if verb == "fit" else "")
+    table = Table(title=f"held-out pairs{which}", title_justify="left")
     table.add_column("language")
     for name in ("sentences", *(["matching before"] if before else []), "matching", "MSE"):
         table.add_column(name, justify="right")

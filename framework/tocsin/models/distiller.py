@@ -14,8 +14,8 @@ from tocsin.models import checkpointing
 from tocsin.models.encoders import Encoder
 from tocsin.models.facts import StepFacts
 from tocsin.models.gradient_cache import PassesTwice, gather_rows
-from tocsin.models.losses import MeanSquaredError, WeightedLoss
-from tocsin.models.losses.weighted import names_of
+from tocsin.models.losses import MeanSquaredError, VectorLoss
+from tocsin.models.losses.combined import checked_weights, names_of
 from tocsin.models.optimizers import AdamW, Optimizer
 from tocsin.models.pair_evaluation import EvaluatesPairs
 from tocsin.models.pooling import MeanPooling, Pooling
@@ -37,8 +37,9 @@ class Distiller(EvaluatesPairs):
     Args:
         encoder: The student.
         teacher: The teacher: any encoder; a SentenceEncoder brings its own pooling and length.
-        losses: Terms and their weights; null: MeanSquaredError alone. Terms that compare sentences see whole steps, by
-            cached gradients where a step has several passes or ranks: that costs one more forward.
+        losses: Added up with their weights; null: MeanSquaredError alone. Losses that compare sentences see whole
+            steps, by cached gradients where a step has several passes or ranks: that costs one more forward.
+        loss_weights: Factor of each of the losses, above 0, in their order; null: 1 each.
         pooling: Of the student, one that sentence-transformers knows; null: a SentenceEncoder's own, else MeanPooling.
         teacher_pooling: Of the teacher; null: a SentenceEncoder's own, with what follows it, else MeanPooling.
         teacher_max_length: Tokens that the teacher reads at most, special tokens included; null: what its folder says,
@@ -65,7 +66,8 @@ class Distiller(EvaluatesPairs):
         self,
         encoder: Encoder,
         teacher: Encoder,
-        losses: list[WeightedLoss] | None = None,
+        losses: list[VectorLoss] | None = None,
+        loss_weights: list[float] | None = None,
         pooling: Pooling | None = None,
         teacher_pooling: Pooling | None = None,
         teacher_max_length: int | None = None,
@@ -92,8 +94,6 @@ class Distiller(EvaluatesPairs):
             ),
             Teacher(teacher, teacher_pooling, teacher_max_length),
         )
-        if losses is not None and not losses:
-            raise ConfigError("losses is empty; name at least one, or null for MeanSquaredError alone.")
         if teacher_max_length is not None and teacher_max_length < 3:
             raise ConfigError(
                 f"teacher_max_length is {teacher_max_length}; wanted at least 3 tokens, such as 128."
@@ -103,17 +103,17 @@ class Distiller(EvaluatesPairs):
                 f"{type(pooling).__name__} is a pooling that sentence-transformers does not know, so that it could not "
                 "load the student. Take MeanPooling, ClsPooling or MaxPooling."
             )
-        terms = losses or [WeightedLoss(MeanSquaredError())]
+        terms: list[VectorLoss] = [MeanSquaredError()] if losses is None else losses
         self.encoder = encoder
         self.pooling: Pooling | None = pooling
         self.projection: nn.Linear | None = None
-        self.losses = nn.ModuleList([term.loss for term in terms])
-        self.loss_weights = [term.weight for term in terms]
+        self.loss_weights = checked_weights(terms, loss_weights)
+        self.losses = nn.ModuleList(terms)
         self.loss_names = names_of(terms)
         self.project = project
         self.rows_in_use = rows_in_use
         self.validate_first = validate_first
-        self._couples = any(term.loss.couples_rows for term in terms)
+        self._couples = any(loss.couples_rows for loss in terms)
         self._terms_K = torch.zeros(len(terms))
         self._built = False
         self._step = PairStep([], 0)
@@ -146,8 +146,8 @@ class Distiller(EvaluatesPairs):
         if self._built:
             return
         if self.pooling is None:
-            own = isinstance(self.encoder, SentenceEncoder)
-            self.pooling = self.encoder.own_pooling() if own else MeanPooling()  # type: ignore[union-attr]
+            own = self.encoder.own_pooling() if isinstance(self.encoder, SentenceEncoder) else None
+            self.pooling = own or MeanPooling()
         self.encoder.load()
         self.pooling.build(self.encoder.config)
         width, wanted = self.encoder.width, self._teacher.width
@@ -195,6 +195,7 @@ class Distiller(EvaluatesPairs):
     def on_fit_start(self) -> None:
         """Compute the teacher's vectors, or find them."""
         self.train()
+        self._targets = None
         self._compute_targets("train", "validation")
 
     def on_train_start(self) -> None:
@@ -314,6 +315,7 @@ class Distiller(EvaluatesPairs):
         for name in checkpointing.names_from_source(self.encoder):
             state.setdefault(name, own[name])
         self._take_history(checkpoint["tocsin"].get("history", []))
+        self._steps_of_weights = int(checkpoint.get("global_step", 0))
         self._restored = True
         # These weights replace an average of before; a fit that goes on takes the checkpoint's.
         self._average = None

@@ -35,6 +35,7 @@ class EvaluatesPairs(StepsByHand):
         self._targets: TeacherVectors | None = None
         self._collector = SideCollector()
         self.history: list[Figures] = []
+        self._steps_of_weights = 0
 
     @abstractmethod
     def vectors(self, part: SentencePass) -> Tensor:
@@ -75,6 +76,11 @@ class EvaluatesPairs(StepsByHand):
         """Have the teacher's vectors at hand, where a fit has not brought them."""
         self._compute_targets("validation")
 
+    def on_validation_end(self) -> None:
+        """Let go what belonged to a validation without a fit: a fit needs other sentences, too."""
+        if not self._fitting():
+            self._targets = None
+
     def on_validation_epoch_start(self) -> None:
         """Begin anew; the averaged weights are those to be scored."""
         if self._average is not None:
@@ -93,7 +99,7 @@ class EvaluatesPairs(StepsByHand):
                 self._collector, self.trainer.world_size, isinstance(limit, float) and limit == 1.0
             )
             if found.matching:
-                self.history = [kept for kept in self.history if kept.step != found.step] + [found]
+                self.history = [*(kept for kept in self.history if kept.step != found.step), found]
                 for name, value in found.scalars().items():
                     self.log(name, value, prog_bar=name == self.monitored, batch_size=1)
         self._collector = SideCollector()
@@ -107,7 +113,9 @@ class EvaluatesPairs(StepsByHand):
         assert self._targets is not None
         teacher_ND = self._targets.of(torch.from_numpy(numbers[text[0]].astype(np.int64))).numpy()
         langs = np.asarray(pairs["lang"].to_pylist(), dtype=object)
-        return figures(self.global_step, langs, numbers, text, english, teacher_ND, whole=whole)
+        # A Trainer that only validates counts no steps; the checkpoint says how many its weights have seen.
+        step = self.global_step if self._fitting() else self._steps_of_weights
+        return figures(step, langs, numbers, text, english, teacher_ND, whole=whole)
 
     @torch.no_grad()
     def _score_untrained(self) -> None:

@@ -75,7 +75,7 @@ class SentenceEncoder(TransformerEncoder):
 
     # nn.Module sets plain attributes through the class, so that TransformerEncoder's own assignment comes here.
     @property
-    def prompt(self) -> str:  # type: ignore[override]
+    def prompt(self) -> str:
         """The prompt given, else the folder's default."""
         if self._given_prompt is not None:
             return self._given_prompt

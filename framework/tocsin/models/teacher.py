@@ -42,8 +42,9 @@ class Teacher:
     @property
     def width(self) -> int:
         """D of its vectors."""
-        whole = isinstance(self.encoder, SentenceEncoder) and self.pooling is None
-        return self.encoder.vector_width if whole else self.encoder.width  # type: ignore[attr-defined]
+        if isinstance(self.encoder, SentenceEncoder) and self.pooling is None:
+            return self.encoder.vector_width
+        return self.encoder.width
 
     @property
     def max_length(self) -> int:
@@ -94,7 +95,9 @@ class LoadedTeacher:
         max_length: int,
         device: torch.device | str,
     ) -> None:
-        self.encoder, self.pooling, self.finish = (m.to(device).eval() for m in (encoder, pooling, finish))
+        self.encoder: Encoder = encoder.to(device).eval()
+        self.pooling: Pooling = pooling.to(device).eval()
+        self.finish = finish.to(device).eval()
         self.max_length = max_length
         self.device = device
         self._backend: Any = None

@@ -100,9 +100,8 @@ def matching_figure(history: Sequence[Figures], *, columns: int = 20, languages:
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
     axes.set_xlabel("optimiser steps")
     hidden = len(last) - len(rows)
-    axes.set_title(
-        "matching accuracy" + (f" ({hidden} easier languages not shown)" if hidden else ""), fontsize=10
-    )
+    easier = f" ({hidden} easier language{'s' * (hidden > 1)} not shown)" if hidden else ""
+    axes.set_title(f"matching accuracy{easier}", fontsize=10)
     figure.colorbar(picture, ax=axes, fraction=0.05)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()

@@ -10,7 +10,6 @@ from tocsin.models.losses.distances import CosineDistance, MeanSquaredError
 from tocsin.models.losses.distribution_balanced import DistributionBalancedLoss
 from tocsin.models.losses.focal import FocalLoss
 from tocsin.models.losses.roles import Loss, VectorLoss
-from tocsin.models.losses.weighted import WeightedLoss
 
 __all__ = [
     "AsymmetricLoss",
@@ -23,5 +22,4 @@ __all__ = [
     "MeanSquaredError",
     "SpreadOut",
     "VectorLoss",
-    "WeightedLoss",
 ]

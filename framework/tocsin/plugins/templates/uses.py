@@ -72,8 +72,7 @@ USES = {
     "head": _MODEL.format("pooling: MeanPooling\n    head: $component"),
     "loss": _MODEL.format("loss: $component"),
     "vector_loss": (
-        "In YAML:\n\n```yaml\nmodel:\n  class_path: Distiller\n  init_args:\n"
-        "    losses: [{loss: $component, weight: 1.0}]\n```\n"
+        "In YAML:\n\n```yaml\nmodel:\n  class_path: Distiller\n  init_args:\n    losses: [$component]\n```\n"
     ),
     "optimizer": _MODEL.format("optimizer: {class_path: $component, init_args: {lr: 0.01}}"),
     "schedule": _MODEL.format("schedule: $component"),
