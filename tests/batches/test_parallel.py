@@ -63,6 +63,13 @@ def given_pairs(count: int, seed: int, languages: str = "abc") -> list[list[str]
     ]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _few_partitions() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pair_partitions, "_UNKNOWN_BITS", 2)
+        yield
+
+
 def built(folder: Path, sources: dict[str, list[list[str]]], size: int = 7, **rules: Any) -> PairCorpus:
     folder.mkdir(parents=True)
     build_pairs(folder, {name: Given(pairs, size) for name, pairs in sources.items()}, PairRules(**rules))
@@ -151,7 +158,7 @@ def test_the_first_source_keeps_a_duplicate_whatever_the_order_of_rows(tmp_path:
         assert corpus.counts.get("duplicate", "b") == 1
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.integers(1, 120),
     st.integers(0, 10**6),
