@@ -288,7 +288,7 @@ def test_labels_may_be_absent_where_nothing_takes_them(tmp_path: Path) -> None:
         ConfigError, match=r"sources is \['PairTable'\]; a mapping of names to pair readers is wanted"
     ):
         parse_text(
-            f"data: {{class_path: ParallelSentences, init_args: {{sources: [PairTable]}}}}\nmodel: Student\n"
+            "data: {class_path: ParallelSentences, init_args: {sources: [PairTable]}}\nmodel: Student\n"
         )
 
 
