@@ -117,7 +117,8 @@ def test_faults_are_named(package: Path, tmp_path: Path) -> None:
     file = package / "locale" / "fr" / "LC_MESSAGES" / "shop.po"
     for content, row in (
         (HEADER.encode() + b'msgid "a"\nmsgstr "\xff"\n', 5),
-        (b'msgid "a"\nmsgstr x"b"\n', 2),
+        (b'msgid "a"\ngarbage\nmsgstr "b"\n', 2),
+        (b'msgid "a"\nmsgstr "b\n', 2),
     ):
         file.write_bytes(content)
         with pytest.raises(DataError, match=rf"shop\.po, row {row}: "):
