@@ -105,7 +105,7 @@ def test_what_is_not_utf_8_is_named_once(tmp_path: Path) -> None:
 
 
 def test_refusals(path: Path) -> None:
-    with pytest.raises(DataError, match="has no column 'english'"):
+    with pytest.raises(DataError, match="has no columns 'english', 'text', 'lang'"):
         rows(PairTable(str(path)))
     with pytest.raises(DataError, match=r"no data file 'nothing\.parquet'"):
         rows(PairTable("nothing.parquet"))

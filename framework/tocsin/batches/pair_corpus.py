@@ -170,9 +170,9 @@ class _Selection:
         held = HeldOut(self.rules.held_out, self.rules.held_out_share, self.rules.seed)
         dropped_G = np.zeros(len(self.groups), np.int64)
         with progress_bar(
-            "finding duplicates", len(self.partitions), unit="parts", show=self.progress
+            "finding duplicates", len(self.partitions.numbers()), unit="parts", show=self.progress
         ) as advance:
-            for number in range(len(self.partitions)):
+            for number in self.partitions.numbers():
                 groups, english, pairs, dropped = self.partitions.deduplicate(number)
                 held.see(self.languages_G[groups], english, pairs)
                 dropped_G += np.bincount(dropped, minlength=len(dropped_G))
@@ -205,9 +205,11 @@ class _Selection:
         digests = {split: _Digest() for split in ("train", "validation")}
         with (
             _Sides(self.folder) as sides,
-            progress_bar("numbering", len(self.partitions), unit="parts", show=self.progress) as advance,
+            progress_bar(
+                "numbering", len(self.partitions.numbers()), unit="parts", show=self.progress
+            ) as advance,
         ):
-            for number in range(len(self.partitions)):
+            for number in self.partitions.numbers():
                 table = self.partitions.table(number)
                 english, pairs, groups = (
                     table[name].to_numpy() for name in ("english_key", "pair_key", "group")

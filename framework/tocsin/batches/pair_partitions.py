@@ -54,9 +54,11 @@ class Partitions:
         self._buffer: list[pa.RecordBatch] = []
         self._bytes = 0
         self._writers: dict[int, tuple[pa.OSFile, pa.ipc.RecordBatchStreamWriter]] = {}
+        self._filled: set[int] = set()
 
-    def __len__(self) -> int:
-        return 1 << self.bits
+    def numbers(self) -> list[int]:
+        """The partitions that hold pairs, in order."""
+        return sorted(self._filled)
 
     def add(
         self,
@@ -97,6 +99,7 @@ class Partitions:
     def _writer(self, number: int) -> pa.ipc.RecordBatchStreamWriter:
         if number not in self._writers:
             sink = pa.OSFile(str(self._raw(number)), "wb")
+            self._filled.add(number)
             self._writers[number] = sink, pa.ipc.new_stream(sink, PARTITION)
         return self._writers[number][1]
 
@@ -135,12 +138,10 @@ class Partitions:
         ):
             kept = table if first.all() else table.filter(pa.array(first))
             writer.write_table(kept, max_chunksize=_ROWS)
-        self._raw(number).unlink(missing_ok=True)
+        self._raw(number).unlink()
         return groups[first], english[first], pair[first], groups[~first]
 
     def _read_raw(self, number: int) -> pa.Table:
-        if not self._raw(number).exists():
-            return PARTITION.empty_table()
         with pa.OSFile(str(self._raw(number))) as source, pa.ipc.open_stream(source) as reader:
             return reader.read_all().combine_chunks()
 
@@ -150,7 +151,7 @@ class Partitions:
 
     def digests(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Yield English digests, pair digests and groups of each sorted partition; the texts are not read."""
-        for number in range(len(self)):
+        for number in self.numbers():
             table = self._columns(number, range(3))
             yield tuple(table[name].to_numpy() for name in ("english_key", "pair_key", "group"))  # type: ignore[misc]
 
@@ -165,4 +166,4 @@ class Partitions:
 
     def drop(self, number: int) -> None:
         """Delete a sorted partition."""
-        self._sorted(number).unlink(missing_ok=True)
+        self._sorted(number).unlink()

@@ -159,8 +159,10 @@ def _read(path: Path) -> Any:
         if path.suffix == ".mo":
             return list(read_mo(io.BytesIO(data)))
         # Babel would decode by the header and replace what it cannot; almost all catalogs are UTF-8.
-        data.decode("utf-8")
+        _check_end(data.decode("utf-8"), path)
         return list(read_po(io.BytesIO(data), ignore_obsolete=True, abort_invalid=True))
+    except DataError:
+        raise
     except UnicodeDecodeError as error:
         row = data.count(b"\n", 0, error.start) + 1
         raise DataError(
@@ -177,6 +179,13 @@ def _read(path: Path) -> Any:
         raise DataError(
             f"torn, or not a catalog ({said:.150}); install the package again", file=path
         ) from None
+
+
+def _check_end(text: str, path: Path) -> None:
+    """Refuse a .po file that ends inside a string, which Babel takes silently."""
+    lines = text.rstrip().splitlines()
+    if lines and not lines[-1].startswith("#") and not lines[-1].rstrip().endswith('"'):
+        raise DataError("the file ends inside a string: it is torn", file=path, row=len(lines))
 
 
 def _batch(strings: list[Pair]) -> pa.RecordBatch:
