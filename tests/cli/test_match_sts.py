@@ -192,7 +192,7 @@ def test_equal_texts_can_count(place: Path, tmp_path: Path, capsys: pytest.Captu
     pq.write_table(pa.table(table), tmp_path / "p.parquet")
     arguments = ["match", "--encoder", place / "encoder", "--pairs", tmp_path / "p.parquet", "--draws", "1"]
     plain, counted = (
-        run(capsys, *arguments, *more)["models"][0]["languages"]["x"] for more in ((), ("--equal-texts",))
+        run(capsys, *arguments, *more)["models"][0]["languages"]["x"] for more in ((), ("--hit", "pair"))
     )
     # The second of equal vectors is never found.
     assert plain["forward"]["point"] <= 0.5
