@@ -307,6 +307,8 @@ def test_a_bad_row_is_named(
         ("match", ["--encoder", "TransformerEncoder", "--pairs", "{pairs}"], "wants arguments"),
         ("match", ["--encoder", "{bundle}", "--pairs", "{pairs}"], "give it with --bundle"),
         ("match", ["--bundle", "{encoder}", "--pairs", "{pairs}"], "tocsin.json"),
+        ("match", ["--encoder", "{encoder}", "--bundle", "nowhere", "--pairs", "{pairs}"], "no folder 'nowhere'"),
+        ("match", ["--encoder", "{encoder}", "--pairs", "{pairs}", "--output", "{pairs}"], "cannot be made"),
         ("match", ["--encoder", "{encoder}", "--pairs", "{pairs}", "--max-length", "9999"], "max_length is 9999"),
         ("sts", ["--encoder", "{encoder}", "--pairs", "{scored}", "--draws", "-1"], "draws is -1"),
         ("sts", ["--encoder", "{encoder}", "--pairs", "{scored}", "--score", "points"], "has no column 'points'"),

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     options = _parser().parse_args(argv)
 
     from tocsin.cli.evaluate import console, json_text, write_text
-    from tocsin.cli.vectors import Texts, by_language, models_of, read_pairs, write_chart
+    from tocsin.cli.vectors import Texts, by_language, check_early, models_of, read_pairs, write_chart
     from tocsin.scores.sections import render_sections, sections_to_markdown
     from tocsin.vectors import matching_differences, matching_report
 
@@ -45,6 +45,7 @@ def main(argv: list[str]) -> int:
     names = {"english": options.english, "text": options.text, "lang": options.lang}
     pairs = read_pairs(options.pairs, names, options.where)
     places = by_language(pairs, options.max_pairs, options.seed)
+    check_early(models, options.output)
     texts = Texts(pairs)
     english, text = (
         {lang: texts.numbers(column, rows) for lang, rows in places.items()} for column in ("english", "text")
