@@ -192,7 +192,7 @@ def test_equal_texts_can_count(place: Path, tmp_path: Path, capsys: pytest.Captu
     pq.write_table(pa.table(table), tmp_path / "p.parquet")
     arguments = ["match", "--encoder", place / "encoder", "--pairs", tmp_path / "p.parquet", "--draws", "1"]
     plain, counted = (
-        run(capsys, *arguments, *more)["models"][0]["languages"]["x"] for more in ((), ("--equal-texts",))
+        run(capsys, *arguments, *more)["models"][0]["languages"]["x"] for more in ((), ("--hit", "pair"))
     )
     # The second of equal vectors is never found.
     assert plain["forward"]["point"] <= 0.5
@@ -307,6 +307,8 @@ def test_a_bad_row_is_named(
         ("match", ["--encoder", "TransformerEncoder", "--pairs", "{pairs}"], "wants arguments"),
         ("match", ["--encoder", "{bundle}", "--pairs", "{pairs}"], "give it with --bundle"),
         ("match", ["--bundle", "{encoder}", "--pairs", "{pairs}"], "tocsin.json"),
+        ("match", ["--encoder", "{encoder}", "--bundle", "nowhere", "--pairs", "{pairs}"], "no folder 'nowhere'"),
+        ("match", ["--encoder", "{encoder}", "--pairs", "{pairs}", "--output", "{pairs}"], "cannot be made"),
         ("match", ["--encoder", "{encoder}", "--pairs", "{pairs}", "--max-length", "9999"], "max_length is 9999"),
         ("sts", ["--encoder", "{encoder}", "--pairs", "{scored}", "--draws", "-1"], "draws is -1"),
         ("sts", ["--encoder", "{encoder}", "--pairs", "{scored}", "--score", "points"], "has no column 'points'"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -64,29 +66,38 @@ def test_one_vector_for_all_finds_one_pair() -> None:
     assert match(np.ones((50, 4)), np.ones((50, 4))).mean == 1 / 50
 
 
-def test_equal_texts_count_where_they_are_given() -> None:
+def test_what_counts_as_found() -> None:
     # Pairs 0 and 2 have one English sentence and two translations; pairs 1 and 3 the other way round.
     source, target = on_circle(0, 90, 0, 120), on_circle(10, 100, -10.5, 100)
-    english, text = ["go", "stop", "go", "halt"], ["va", "alto", "ve", "alto"]
-    plain = match(source, target)
-    assert plain.forward_N.tolist() == [True, True, False, False]
-    assert plain.backward_N.tolist() == [True, True, False, False]
-    counted = match(source, target, source_texts=english, target_texts=text)
-    assert counted.forward_N.all()
-    assert counted.backward_N.all()
-    assert counted.target_N.tolist() == plain.target_N.tolist()
+    texts = {"source_texts": ["go", "stop", "go", "halt"], "target_texts": ["va", "alto", "ve", "alto"]}
+    row = match(source, target)
+    assert row.target_N.tolist() == [0, 1, 0, 1]
+    assert row.source_N.tolist() == [0, 1, 0, 1]
+    assert row.forward_N.tolist() == row.backward_N.tolist() == [True, True, False, False]
+    text = match(source, target, hit="text", **texts)  # type: ignore[arg-type]
+    assert text.forward_N.tolist() == [True, True, False, True]  # "alto" again
+    assert text.backward_N.tolist() == [True, True, True, False]  # "go" again
+    pair = match(source, target, hit="pair", **texts)  # type: ignore[arg-type]
+    assert pair.forward_N.all()
+    assert pair.backward_N.all()
+    assert pair.target_N.tolist() == row.target_N.tolist()
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "error", "message"),
     [
-        ({"source_texts": ["a", "b"]}, "one side alone"),
-        ({"source_texts": ["a", "b"], "target_texts": ["a"]}, "1 target texts for 2 pairs"),
+        ({"hit": "text", "source_texts": ["a", "b"]}, DataError, "No target texts for 2 pairs"),
+        (
+            {"hit": "pair", "source_texts": ["a", "b"], "target_texts": ["a"]},
+            DataError,
+            "1 target texts for 2 pairs",
+        ),
+        ({"hit": "rows"}, ConfigError, "Did you mean 'row'"),
     ],
 )
-def test_texts_that_do_not_fit(options: dict[str, list[str]], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        match(np.eye(2), np.eye(2), **options)  # type: ignore[arg-type]
+def test_texts_that_do_not_fit(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        match(np.eye(2), np.eye(2), **options)
 
 
 def test_sides_of_other_lengths() -> None:

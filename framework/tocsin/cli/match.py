@@ -13,10 +13,18 @@ if TYPE_CHECKING:
     from tocsin.cli.vectors import Model
     from tocsin.scores.sections import Section
     from tocsin.vectors import Difference, Matching, MatchingReport, VectorError
+    from tocsin.vectors.matching import Hit
 
 HELP = "find translations by vectors: accuracy per language, both directions"
 
 __all__ = ["HELP", "main"]
+
+_HITS = {
+    "row": "Only the right row counts as found, and of equal vectors the first is: a text that stands in a pool twice "
+    "costs a hit (--hit text).",
+    "text": "A row with the text of the right one counts as found, as in sentence-transformers.",
+    "pair": "A pair that has an equal text on either side counts as found.",
+}
 
 
 def main(argv: list[str]) -> int:
@@ -28,7 +36,7 @@ def main(argv: list[str]) -> int:
     options = _parser().parse_args(argv)
 
     from tocsin.cli.evaluate import console, json_text, write_text
-    from tocsin.cli.vectors import Texts, by_language, models_of, read_pairs, write_chart
+    from tocsin.cli.vectors import Texts, by_language, check_early, models_of, read_pairs, write_chart
     from tocsin.scores.sections import render_sections, sections_to_markdown
     from tocsin.vectors import matching_differences, matching_report
 
@@ -37,6 +45,7 @@ def main(argv: list[str]) -> int:
     names = {"english": options.english, "text": options.text, "lang": options.lang}
     pairs = read_pairs(options.pairs, names, options.where)
     places = by_language(pairs, options.max_pairs, options.seed)
+    check_early(models, options.output)
     texts = Texts(pairs)
     english, text = (
         {lang: texts.numbers(column, rows) for lang, rows in places.items()} for column in ("english", "text")
@@ -48,7 +57,7 @@ def main(argv: list[str]) -> int:
     errors: dict[str, dict[str, dict[str, VectorError]]] = {}
     taught: np.ndarray | None = None
     for model, vectors_ND in texts.encoded(order, options.device, options.max_length):
-        matchings[model.name] = _matchings(vectors_ND, english, text, options.equal_texts)
+        matchings[model.name] = _matchings(vectors_ND, english, text, options.hit)
         if model.name == options.teacher:
             taught = vectors_ND
         elif taught is not None:
@@ -112,9 +121,11 @@ def _parser() -> argparse.ArgumentParser:
         "--limit", type=float, default=0.95, help="list languages under this accuracy (default %(default)s)"
     )
     parser.add_argument(
-        "--equal-texts",
-        action="store_true",
-        help="finding another pair with an equal text on either side is a hit too (published figures: it is none)",
+        "--hit",
+        choices=["row", "text", "pair"],
+        default="row",
+        help="what counts as found: the right row alone, as published for Tatoeba (row, the default); any row with the "
+        "right one's text, as sentence-transformers counts (text); also a translation of an equal sentence (pair)",
     )
     parser.add_argument(
         "--teacher", metavar="NAME", help="the model, by its name, whose English vectors the others are to learn: "
@@ -139,7 +150,7 @@ def _check(options: argparse.Namespace, models: list[Model]) -> None:
 
 
 def _matchings(
-    vectors_ND: np.ndarray, english: Mapping[str, list[int]], text: Mapping[str, list[int]], equal_texts: bool
+    vectors_ND: np.ndarray, english: Mapping[str, list[int]], text: Mapping[str, list[int]], hit: Hit
 ) -> dict[str, Matching]:
     from tocsin.text.progress import progress_bar
     from tocsin.vectors import match
@@ -147,15 +158,13 @@ def _matchings(
     found = {}
     with progress_bar("matching", sum(map(len, text.values())), unit="pairs") as advance:
         for lang, numbers in english.items():
-            # Equal numbers are equal texts.
-            sources, targets = (
-                (list(map(str, numbers)), list(map(str, text[lang]))) if equal_texts else (None, None)
-            )
             found[lang] = match(
                 vectors_ND[numbers],
                 vectors_ND[text[lang]],
-                source_texts=sources,
-                target_texts=targets,
+                hit=hit,
+                # Equal numbers are equal texts.
+                source_texts=[*map(str, numbers)],
+                target_texts=[*map(str, text[lang])],
                 advance=advance,
             )
     return found
@@ -204,7 +213,7 @@ def _facts(
         "pairs": options.pairs,
         "where": options.where,
         "max_pairs": options.max_pairs,
-        "equal_texts": options.equal_texts,
+        "hit": options.hit,
         "draws": options.draws,
         "seed": options.seed,
         "models": [
@@ -304,10 +313,7 @@ def _report(name: str, report: MatchingReport, options: argparse.Namespace, para
             "languages do not compare with one another.",
             f"Intervals: {options.draws:,} bootstrap draws of pairs within each language, seed {options.seed}; the "
             f"macro mean's says how it varies over other sentences of these languages{_shared(parallel)}.",
-            "A pair with an equal text on either side counts as found."
-            if options.equal_texts
-            else "Only the right row counts as found, the first of equal vectors: a text that stands twice in a pool "
-            "costs a hit (--equal-texts counts it).",
+            _HITS[options.hit],
         ),
     )
 

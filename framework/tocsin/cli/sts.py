@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     import numpy as np
 
     from tocsin.cli.evaluate import console, json_text, write_text
-    from tocsin.cli.vectors import Texts, by_language, models_of, read_pairs, write_chart
+    from tocsin.cli.vectors import Texts, by_language, check_early, models_of, read_pairs, write_chart
     from tocsin.errors import DataError
     from tocsin.scores.sections import render_sections, sections_to_markdown
     from tocsin.vectors import cosines, similarity_differences, similarity_report
@@ -47,6 +47,7 @@ def main(argv: list[str]) -> int:
     places = by_language(pairs)
     all_scores_N = np.array(pairs.columns["score"], np.float64)
     scores = {lang: all_scores_N[rows] for lang, rows in places.items()}
+    check_early(models, options.output)
     texts = Texts(pairs)
     first, second = (
         {lang: texts.numbers(column, rows) for lang, rows in places.items()} for column in ("first", "second")

@@ -21,6 +21,7 @@ __all__ = [
     "Texts",
     "add_arguments",
     "by_language",
+    "check_early",
     "difference_section",
     "interval_text",
     "macro_name",
@@ -112,6 +113,34 @@ def models_of(options: argparse.Namespace) -> list[Model]:
             "wanted (--name)."
         )
     return [Model(name, kind, place) for name, (kind, place) in zip(names, given, strict=True)]
+
+
+def check_early(models: Sequence[Model], output: Path | None) -> None:
+    """Refuse what would else be found out after an hour of encoding.
+
+    Raises:
+        BundleError: A bundle's folder does not exist.
+        ConfigError: Nobody offers an encoder and no folder has its name, or the output folder cannot be made.
+    """
+    from tocsin.errors import BundleError, ConfigError
+    from tocsin.plugins.manager import load_plugins
+
+    registry = load_plugins(roles=("encoder",)) if any(model.kind == "encoder" for model in models) else None
+    for model in models:
+        there = Path(model.place).expanduser().is_dir()
+        if registry is None or model.kind == "bundle":
+            if not there:
+                raise BundleError(f"There is no folder {model.place!r}; a bundle is wanted.")
+        elif not there and model.place not in registry.components("encoder"):
+            unknown = registry.unknown("encoder", model.place)
+            raise ConfigError(f"{unknown}\nNor is there a folder {model.place!r}.")
+    if output is not None:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"--output: the folder {output} cannot be made ({error.strerror or error})."
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Sentence matching: does a sentence's vector find its translation among all others, and the other way round?
 
-The accuracy of Artetxe and Schwenk (2019, "Massively multilingual sentence embeddings", section 4.3, the Tatoeba sets)
-and of Reimers and Gurevych (2020, arXiv 2004.09813), which sentence-transformers' `TranslationEvaluator` computes:
-cosine arg-max over the other side of the same language's pairs. It depends on the pool, so languages with other pools
-(of another size, or with other English sentences) do not compare.
+The accuracy of Artetxe and Schwenk (2019, "Massively multilingual sentence embeddings", the Tatoeba sets) and of
+Reimers and Gurevych (2020, arXiv 2004.09813), which sentence-transformers' `TranslationEvaluator` computes: cosine
+arg-max over the other side of the same language's pairs. It depends on the pool, so languages with other pools (of
+another size, or with other English sentences) do not compare.
 
 N pairs, D width.
 """
@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, get_args
 
 import numpy as np
 
-from tocsin.errors import DataError
+from tocsin.errors import ConfigError, DataError, did_you_mean
 from tocsin.vectors.intervals import (
     DRAWS,
     LEVEL,
@@ -28,7 +29,11 @@ from tocsin.vectors.intervals import (
 )
 from tocsin.vectors.search import BLOCK, nearest
 
-__all__ = ["Accuracy", "Matching", "accuracy", "match"]
+__all__ = ["HITS", "Accuracy", "Hit", "Matching", "accuracy", "match"]
+
+Hit = Literal["row", "text", "pair"]
+HITS: tuple[str, ...] = get_args(Hit)
+"""What may count as found; see `match`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +81,7 @@ def match(
     source_ND: np.ndarray,
     target_ND: np.ndarray,
     *,
+    hit: Hit = "row",
     source_texts: Sequence[str] | None = None,
     target_texts: Sequence[str] | None = None,
     block: int = BLOCK,
@@ -83,21 +89,25 @@ def match(
 ) -> Matching:
     """Match the sentences of one language with their translations; row i of either side belongs to row i of the other.
 
-    A hit is the right row and no other, as published. Of several rows at the same cosine the first is found, as numpy's
-    arg-max has it, so a sentence that stands in the pool twice costs a hit, and an encoder that gives every text
-    one vector scores 1/N. With both sides' texts given, finding another pair counts as well where that pair has an
-    equal text on either side: its translation is a translation of this one too.
+    Of several rows at the same cosine the first is found, as numpy's arg-max has it: an encoder that gives every text
+    one vector scores 1/N.
 
     Args:
         source_ND: Vectors of the sources, English by custom.
         target_ND: Vectors of their translations.
-        source_texts: N texts; None counts rows only.
-        target_texts: N texts, given together with `source_texts`.
+        hit: What counts as found. row: the right row and no other (Artetxe and Schwenk 2019), so that a sentence which
+            stands in the pool twice costs a hit. text: a row with the text of the right one, as `TranslationEvaluator`
+            counts. pair: also a row whose sentence on this side is equal to the one that was searched for, for its
+            translation is a translation of this one too.
+        source_texts: N texts; needed unless `hit` is row.
+        target_texts: N texts; likewise.
         block: Rows multiplied at once; see `nearest`, as for the other errors.
         advance: Called with the number of sources done since the last call.
 
     Raises:
-        DataError: Other numbers of sources, targets or texts, only one side's texts, or a vector without a direction.
+        DataError: Other numbers of sources, targets or texts, no texts where `hit` needs them, or a vector without a
+            direction.
+        ConfigError: An unknown `hit`.
     """
     n = len(source_ND)
     if len(target_ND) != n:
@@ -105,17 +115,22 @@ def match(
             f"{n:,} source vectors and {len(target_ND):,} target vectors; a target for every source is wanted, in the "
             "same order."
         )
-    if (source_texts is None) != (target_texts is None):
-        raise DataError("The texts of one side alone cannot tell equal pairs; give both sides' or neither.")
+    if hit not in HITS:
+        raise ConfigError(f"hit is {hit!r}.{did_you_mean(hit, list(HITS))} Known: {', '.join(HITS)}.")
+    numbers = {}
     for name, texts in (("source", source_texts), ("target", target_texts)):
-        if texts is not None and len(texts) != n:
-            raise DataError(f"{len(texts):,} {name} texts for {n:,} pairs; one a pair is wanted.")
+        if hit == "row":
+            continue
+        if texts is None or len(texts) != n:
+            given = "No" if texts is None else f"{len(texts):,}"
+            raise DataError(f"{given} {name} texts for {n:,} pairs; with hit {hit} one a pair is wanted.")
+        numbers[name] = _numbers(texts)
     found = nearest(source_ND, target_ND, block=block, advance=advance)
     forward_N, backward_N = found.target_N == np.arange(n), found.source_M == np.arange(n)
-    for texts in (source_texts, target_texts):
-        if texts is not None:
-            number_N = _numbers(texts)
+    for name, number_N in numbers.items():
+        if hit == "pair" or name == "target":
             forward_N = forward_N | (number_N[found.target_N] == number_N)
+        if hit == "pair" or name == "source":
             backward_N = backward_N | (number_N[found.source_M] == number_N)
     return Matching(found.target_N, found.source_M, forward_N, backward_N)
 

@@ -1,8 +1,8 @@
 """Exact nearest neighbours by cosine, in both directions at once, block by block.
 
 One product of a block of sources with a block of targets serves both directions: the largest of each row and of each
-column is kept, the product itself is overwritten by the next. Memory beside the vectors is some tens of bytes a vector
-and a block's, never N x M.
+column is kept, the product itself is overwritten by the next. Memory beside the vectors is about a hundred bytes a
+vector, a block's, and both sets at length one where they are small; never N x M.
 
 N sources, M targets, D width, B rows of a block.
 """
