@@ -10,7 +10,8 @@ from tests.scores.cases import CASES, make_table
 from tocsin.errors import ConfigError, DataError, LabelError
 from tocsin.scores import resampling
 from tocsin.scores.metrics import average_precision, evaluate, roc_auc
-from tocsin.scores.resampling import group_numbers, message_weights, weighted_rank_metrics
+from tocsin.scores.ranking import weighted_rank_metrics
+from tocsin.scores.resampling import group_numbers, message_weights
 from tocsin.scores.statistics import FIGURES, HEADLINE, bootstrap, paired_bootstrap
 
 
