@@ -45,6 +45,7 @@ __all__ = [
     "precision",
     "recall",
     "roc_auc",
+    "slices_of",
     "thresholds_for",
 ]
 
@@ -246,6 +247,17 @@ def evaluate_by(
     Raises:
         DataError: When the table has no such column or no targets.
     """
+    return {
+        value: evaluate(table.select(rows), thresholds, note=note) for value, rows in slices_of(table, column)
+    }
+
+
+def slices_of(table: ScoresTable, column: str) -> list[tuple[str, np.ndarray]]:
+    """Return each value of a column with its row numbers, largest first, nulls as "(unknown)".
+
+    Raises:
+        DataError: When the table has no such column.
+    """
     encoded = pa.array(table.column(column), from_pandas=True).dictionary_encode()
     names = [*(str(value) for value in encoded.dictionary.to_pylist()), UNKNOWN]
     codes = encoded.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)
@@ -253,7 +265,7 @@ def evaluate_by(
     counts = np.bincount(codes, minlength=len(names))
     parts = np.split(rows, np.cumsum(counts)[:-1])
     largest_first = sorted(np.flatnonzero(counts), key=lambda code: (-counts[code], names[code]))
-    return {names[code]: evaluate(table.select(parts[code]), thresholds, note=note) for code in largest_first}
+    return [(names[code], parts[code]) for code in largest_first]
 
 
 def thresholds_for(thresholds: float | Sequence[float], labels: Sequence[str]) -> np.ndarray:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,7 @@ from tocsin.errors import ConfigError, DataError, did_you_mean
 from tocsin.labels.schemes import check_same_labels
 from tocsin.scores.draws import Cells, DrawnFigures, Figures
 from tocsin.scores.intervals import degrees_of_freedom, interval, joined_degrees, widening
-from tocsin.scores.metrics import METRICS, evaluate
+from tocsin.scores.metrics import METRICS, Metrics, evaluate
 from tocsin.scores.resampling import group_numbers, message_weights
 from tocsin.scores.table import ScoresTable
 
@@ -43,9 +44,9 @@ FIGURES = tuple(
     for metric in METRICS
     if metric != "calibration_error"
 )
-"""The figures that intervals are made for. A calibration error has none: it is the root of an estimate near 0 from which
-chance has been taken out, and a draw, which adds chance once more, says little about it (its intervals held the truth
-in 4 of 10 simulated tables)."""
+"""The figures that intervals are made for. A calibration error has none: it is the root of an estimate near 0 from
+which chance has been taken out, and a draw, which adds chance once more, says little about it (its intervals held the
+truth in 4 of 10 simulated tables)."""
 HEADLINE = (
     "macro_roc_auc",
     "macro_average_precision",
@@ -163,7 +164,59 @@ def paired_bootstrap(
         ConfigError: As in `bootstrap`.
     """
     check_settings(metrics, draws, level)
-    table_b = aligned(table_a, table_b)
+    pair = paired_draws(
+        table_a, aligned(table_a, table_b), metrics, draws, seed, groups, thresholds, level=level
+    )
+    return {name: pair.difference(name) for name in metrics}
+
+
+@dataclass(frozen=True, eq=False)
+class PairedDraws:
+    """Two tables on the same draws.
+
+    Args:
+        points: The figures of both tables.
+        drawn: First minus second, in each draw.
+        targets_NL: Of the messages.
+        group_N: Their groups; None for none.
+        level: Share of the draws inside an interval.
+    """
+
+    points: tuple[Metrics, Metrics]
+    drawn: DrawnFigures
+    targets_NL: np.ndarray
+    group_N: np.ndarray | None
+    level: float
+
+    @cached_property
+    def degrees_L(self) -> np.ndarray:
+        """Degrees of freedom of each label."""
+        return degrees_of_freedom(self.targets_NL, self.group_N)
+
+    def difference(self, figure: str) -> Difference:
+        """Return what the draws say of a figure."""
+        a, b = (metrics.flat()[figure] for metrics in self.points)
+        degrees = figure_degrees(figure, self.drawn, self.targets_NL, self.group_N)
+        return difference(self.drawn.figures[figure], a - b, degrees, self.level)
+
+    def label_difference(self, metric: str, label: int) -> Difference:
+        """Return what the draws say of a metric of label number `label`."""
+        a, b = (float(metrics.per_label[metric][label]) for metrics in self.points)
+        return difference(self.drawn.per_label[metric][:, label], a - b, self.degrees_L[label], self.level)
+
+
+def paired_draws(
+    table_a: ScoresTable,
+    table_b: ScoresTable,
+    metrics: Sequence[str],
+    draws: int,
+    seed: int,
+    groups: np.ndarray | str | None,
+    thresholds: float | Sequence[float],
+    *,
+    level: float = 0.95,
+) -> PairedDraws:
+    """Return the draws of two tables with the same rows in the same order; arguments as in `paired_bootstrap`."""
     group_N = group_of(table_a, groups)
     cells_a, cells_b = (Cells.of(table, metrics, thresholds) for table in (table_a, table_b))
     pair = Figures(cells_a, metrics), Figures(cells_b, metrics)
@@ -171,17 +224,8 @@ def paired_bootstrap(
         pair[0](weights_ND).minus(pair[1](weights_ND))
         for weights_ND in message_weights(len(table_a), draws, seed, group_N=group_N)
     ]
-    drawn = DrawnFigures.joined(parts)
-    points_a, points_b = evaluate(table_a, thresholds).flat(), evaluate(table_b, thresholds).flat()
-    return {
-        name: difference(
-            drawn.figures[name],
-            points_a[name] - points_b[name],
-            figure_degrees(name, drawn, cells_a.targets_NL, group_N),
-            level,
-        )
-        for name in metrics
-    }
+    points = evaluate(table_a, thresholds), evaluate(table_b, thresholds)
+    return PairedDraws(points, DrawnFigures.joined(parts), cells_a.targets_NL, group_N, level)
 
 
 def difference(drawn_D: np.ndarray, point: float, degrees: float, level: float = 0.95) -> Difference:
@@ -213,7 +257,7 @@ def aligned(table_a: ScoresTable, table_b: ScoresTable) -> ScoresTable:
     only_b = ids_b.filter(pc.invert(pc.is_in(ids_b, ids_a)))
     if len(only_a) or len(only_b):
         examples = [
-            f"{ids[0].as_py()!r} only in the {which}"
+            f"{', '.join(map(repr, ids[:3].to_pylist()))} only in the {which}"
             for ids, which in ((only_a, "first"), (only_b, "second"))
             if len(ids)
         ]
