@@ -1,9 +1,12 @@
 """Simulated scores tables whose figures are known: what a share of 95% intervals must hold.
 
-A label l is on with chance `shares[l]`. Its score is normal with variance 1 and mean 0, or `skill` where it is on, so
-that the probability that it is on, given the score x, has the logit  logit(share) + skill x - skill² / 2.  A model gives
-this logit times `sharpness`: 1 is calibrated, more is overconfident. All figures of endless messages then follow from
-the normal distribution by sums over a fine grid, by other code than that which is tested.
+A label is on with its share as chance. Its score is normal with variance 1 and mean 0, or `skill` where it is on, so
+that the probability that it is on, given the score x, has the logit
+
+    logit(share) + skill x - skill² / 2
+
+A model gives this logit times `sharpness`: 1 is calibrated, more is overconfident. All figures of endless messages
+follow from the normal distribution by sums over a fine grid: by other code than that which is tested.
 
 In grouped tables the messages of a group share part of their scores and of their labels, and the groups differ in size.
 """

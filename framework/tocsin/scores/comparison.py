@@ -37,6 +37,7 @@ from tocsin.scores.table import ScoresTable
 __all__ = [
     "ADJUSTMENTS",
     "COMPARED",
+    "IN_SLICES",
     "Comparison",
     "Tested",
     "adjusted",

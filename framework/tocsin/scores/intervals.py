@@ -57,11 +57,9 @@ def interval(
 
 
 def widening(degrees: float, level: float = 0.95) -> float:
-    """Return by how much the deviations of a bootstrap are widened; infinite below 1 degree of freedom."""
+    """Return by how much the deviations of a bootstrap are widened; `degrees` is at least 1."""
     if degrees == np.inf:
         return 1.0
-    if not degrees >= 1:  # one positive: nothing is known of the spread
-        return np.inf
     from scipy.special import ndtri, stdtrit  # .2 s to import
 
     at = (1 + level) / 2
@@ -86,7 +84,9 @@ def effective_counts(counts_NL: np.ndarray, group_N: np.ndarray | None = None) -
 def degrees_of_freedom(
     targets_NL: np.ndarray, group_N: np.ndarray | None = None, *, pooled: bool = False
 ) -> np.ndarray:
-    """Return (L,) effective positives or negatives, whichever are fewer, less 1; at least 0.
+    """Return (L,) effective positives or negatives, whichever are fewer, less 1; at least 1.
+
+    One positive tells nothing of its spread; it is treated as two, whose intervals are 9 times as wide as the draws.
 
     `pooled` counts those of all labels together and returns (1,).
     """
@@ -94,7 +94,7 @@ def degrees_of_freedom(
     if pooled:
         kinds = [cells_NL.sum(axis=1, keepdims=True) for cells_NL in kinds]
     few_L = np.minimum(*(effective_counts(cells_NL, group_N) for cells_NL in kinds))
-    return np.maximum(few_L - 1.0, 0.0)
+    return np.maximum(few_L - 1.0, 1.0)
 
 
 def joined_degrees(
@@ -111,7 +111,7 @@ def joined_degrees(
         spread_L = (np.where(seen, drawn_DL - means_L, 0.0) ** 2).sum(axis=0) / counts_L
     if weights_L is not None:
         spread_L = spread_L * np.asarray(weights_L, dtype=np.float64) ** 2
-    part = np.isfinite(spread_L) & (spread_L > 0) & (degrees_L > 0)
+    part = np.isfinite(spread_L) & (spread_L > 0)
     if not part.any():
         return np.inf
     return float(spread_L[part].sum() ** 2 / (spread_L[part] ** 2 / degrees_L[part]).sum())
