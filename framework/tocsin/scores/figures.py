@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["figures", "language_heat_map", "precision_recall", "reliability", "threshold_curves"]
+__all__ = ["figures", "language_heat_map", "picture", "precision_recall", "reliability", "threshold_curves"]
 
 _PANELS = 12
 _POINTS = 400  # of a curve: more cannot be seen
@@ -59,7 +59,7 @@ def reliability(table: ScoresTable, most: int = _PANELS) -> Figure | None:
         The figure; None without a label that has a positive.
     """
 
-    def draw(axes: Axes, positive: np.ndarray, given: np.ndarray) -> None:
+    def draw(axes: Axes, label: int | None, positive: np.ndarray, given: np.ndarray) -> None:
         bins = Bins(positive, given)
         low, high = wilson(bins.share_B * bins.counts_B, bins.counts_B)
         axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle="--", zorder=1)
@@ -104,15 +104,15 @@ def precision_recall(
     Returns:
         The figure; None without a label that has a positive.
     """
-    limits = dict(zip(table.labels, thresholds_for(thresholds, table.labels), strict=True))
+    limits_L = thresholds_for(thresholds, table.labels)
 
-    def draw(axes: Axes, positive: np.ndarray, given: np.ndarray) -> None:
+    def draw(axes: Axes, label: int | None, positive: np.ndarray, given: np.ndarray) -> None:
         at, hits, on = _falling(positive, given)
         share = positive.mean()
         axes.axhline(share, color="0.6", linewidth=0.8, linestyle="--")
         thin = _thinned(len(at))
         axes.plot((hits / positive.sum())[thin], (hits / on)[thin], color="black", linewidth=1.0)
-        threshold = limits[axes.get_title()]
+        threshold = limits_L[label]
         reached = int(np.count_nonzero(at >= threshold)) - 1
         if reached >= 0:
             axes.plot(
@@ -142,9 +142,9 @@ def threshold_curves(
     Returns:
         The figure; None without a label that has a positive.
     """
-    limits = dict(zip(table.labels, thresholds_for(thresholds, table.labels), strict=True))
+    limits_L = thresholds_for(thresholds, table.labels)
 
-    def draw(axes: Axes, positive: np.ndarray, given: np.ndarray) -> None:
+    def draw(axes: Axes, label: int | None, positive: np.ndarray, given: np.ndarray) -> None:
         at, hits, on = _falling(positive, given)
         f1 = 2 * hits / (on + positive.sum())
         thin = _thinned(len(at))
@@ -154,7 +154,7 @@ def threshold_curves(
             at[thin], (hits / positive.sum())[thin], linewidth=0.7, linestyle="--", label="recall", **steps
         )
         axes.plot(at[thin], f1[thin], linewidth=1.4, label="F1", **steps)
-        axes.axvline(limits[axes.get_title()], color="0.6", linewidth=0.8)
+        axes.axvline(limits_L[label], color="0.6", linewidth=0.8)
         best = int(np.argmax(f1))
         axes.plot(at[best], f1[best], marker="D", markersize=4, color="black")
         axes.text(
@@ -223,14 +223,22 @@ def language_heat_map(table: ScoresTable, languages: int = 30, most: int = 40) -
             )  # fmt: skip
     names = [table.labels[i] for i in columns]
     axes.set_xticks(
-        range(len(columns)), [_short(name) for name in names], rotation=60, ha="right", fontsize=_SMALL
+        range(len(columns)),
+        [_short(name) for name in names],
+        rotation=60,
+        ha="right",
+        fontsize=_SMALL,
+        parse_math=False,
     )
     axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=1)
     axes.tick_params(which="both", length=0)
     axes.set_yticks(
-        range(len(rows)), [f"{_short(lang)}  ({found.n:,})" for lang, found in rows], fontsize=_SMALL
+        range(len(rows)),
+        [f"{_short(lang)}  ({found.n:,})" for lang, found in rows],
+        fontsize=_SMALL,
+        parse_math=False,
     )
     bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02, extend="min")
     bar.set_label("ROC-AUC", fontsize=8)
@@ -240,6 +248,15 @@ def language_heat_map(table: ScoresTable, languages: int = 30, most: int = 40) -
     note += f" {dropped} smaller or undefined languages are not shown." if dropped else ""
     figure.supxlabel(note, fontsize=_SMALL, x=0.01, ha="left")
     return figure
+
+
+def picture(figure: Figure) -> np.ndarray:
+    """Return a figure as (height, width, 3) uint8."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -254,7 +271,7 @@ def _figure(width: float, height: float) -> Figure:
 def _panels(
     table: ScoresTable,
     most: int,
-    draw: Callable[[Axes, np.ndarray, np.ndarray], None],
+    draw: Callable[[Axes, int | None, np.ndarray, np.ndarray], None],
     *,
     x: str,
     y: str,
@@ -276,15 +293,16 @@ def _panels(
         cells = ~np.isnan(targets_NL if label is None else targets_NL[:, label])
         targets = targets_NL[cells] if label is None else targets_NL[cells, label]
         ranking = table.ranking_NL[cells] if label is None else table.ranking_NL[cells, label]
-        axes.set_title("all labels pooled" if label is None else table.labels[label], fontsize=8)
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
         axes.tick_params(labelsize=_SMALL)
         axes.spines[["top", "right"]].set_visible(False)
-        draw(axes, targets == 1, probabilities_of(table, ranking).astype(np.float64))
+        draw(axes, label, targets == 1, probabilities_of(table, ranking).astype(np.float64))
         positives = int((targets == 1).sum())
         few = " *" if positives < _FEW else ""
-        axes.set_title(f"{_short(axes.get_title(), 24)} ({positives:,}{few})", fontsize=8)
+        name = "all labels pooled" if label is None else _short(table.labels[label], 24)
+        # a name such as "a$b$c" is no formula
+        axes.set_title(f"{name} ({positives:,}{few})", fontsize=8, parse_math=False)
     for axes in grid[len(shown) :]:
         axes.set_visible(False)
     figure.supxlabel(x, fontsize=9)
