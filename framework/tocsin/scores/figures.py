@@ -177,7 +177,7 @@ def threshold_curves(
     )
     if figure is not None:
         handles, names = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper right", ncols=3, frameon=False, fontsize=8)
+        figure.legend(handles, names, loc="outside lower right", ncols=3, frameon=False, fontsize=8)
     return figure
 
 
@@ -246,7 +246,7 @@ def language_heat_map(table: ScoresTable, languages: int = 30, most: int = 40) -
     dropped = len(by_language) - len(rows)
     note = f"In brackets: under {_FEW} positives or negatives. Crossed out: without one of the two."
     note += f" {dropped} smaller or undefined languages are not shown." if dropped else ""
-    figure.supxlabel(note, fontsize=_SMALL, x=0.01, ha="left")
+    _caption(figure, note)
     return figure
 
 
@@ -266,6 +266,14 @@ def _figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def _caption(figure: Figure, text: str) -> None:
+    """Write what a reader must know above a figure, in lines that fit its width (about 16 letters an inch)."""
+    from textwrap import fill
+
+    wide = fill(text, width=int(16 * figure.get_figwidth()))
+    figure.suptitle(wide, fontsize=_SMALL, x=0.01, ha="left")
 
 
 def _panels(

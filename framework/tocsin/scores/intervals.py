@@ -21,7 +21,7 @@ How often such intervals hold the truth is measured by tests/scores/test_coverag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -123,7 +123,8 @@ def _logit(shares: np.ndarray) -> np.ndarray:
 
 
 _EDGE = 1e-6
-_SCALES = {
+_Change = Callable[[np.ndarray], np.ndarray]
+_SCALES: dict[str, tuple[_Change, _Change]] = {
     "plain": (lambda values: values, lambda values: values),
     "logit": (_logit, lambda values: 1.0 / (1.0 + np.exp(-np.clip(values, -700, 700)))),
     "log": (lambda values: np.log(np.maximum(values, _EDGE)), lambda values: np.exp(np.minimum(values, 700))),

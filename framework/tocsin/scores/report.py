@@ -315,7 +315,7 @@ def _flag_note(rows: Sequence[tuple[str, ...]]) -> list[str]:
     marks = "".join(row[0].rpartition(" ")[2] for row in rows)
     notes = {
         "*": f"*: under {FEW_POSITIVES} positives, mostly chance.",
-        "†": f"†: under {FEW_OBSERVATIONS:,} messages; read differences with their intervals only.",
+        "†": f"†: under {FEW_OBSERVATIONS:,} messages, a small sample.",
     }
     return [note for mark, note in notes.items() if mark in marks]
 
