@@ -48,6 +48,8 @@ def interval(
     drawn = drawn_D[np.isfinite(drawn_D)]
     if not len(drawn) or not np.isfinite(point):
         return np.nan, np.nan, 0
+    if drawn.min() == drawn.max():  # nothing varies: a perfect figure, or a model beside itself
+        return point, point, len(drawn)
     mean = float(drawn.mean())
     to, back = _SCALES[scale]
     centre = to(np.array(_inside(2.0 * point - mean, scale)))

@@ -35,6 +35,7 @@ __all__ = ["BINS", "Bins", "brier", "calibration_error", "log_loss", "log_losses
 
 BINS = 15
 """Bins of a calibration error, fewer where there are not 10 messages for each."""
+_CHUNK = 2**20
 
 
 def brier(targets_N: np.ndarray, probabilities_N: np.ndarray) -> float:
@@ -79,8 +80,6 @@ class Bins:
         bins: The most bins.
 
     Attributes:
-        order_N: Messages by rising probability.
-        edges: (bins + 1,) where each bin starts in that order; the last is N.
         counts_B: Messages of each bin.
         mean_B: Mean probability of each bin.
         share_B: Share of positives of each bin.
@@ -88,21 +87,24 @@ class Bins:
 
     def __init__(self, positive_N: np.ndarray, probabilities_N: np.ndarray, bins: int = BINS) -> None:
         n = len(positive_N)
-        self.order_N = np.argsort(probabilities_N, kind="stable")
-        rising = probabilities_N[self.order_N]
-        wanted = max(1, min(bins, n // 10))
-        cuts = np.arange(1, wanted) * n // wanted
-        ends = np.searchsorted(rising, rising[cuts], side="left") if n else cuts
-        self.edges = np.unique(np.concatenate([[0], ends, [n]]))
-        if n:
-            starts = self.edges[:-1]
-            self.counts_B = np.diff(self.edges)
-            self.mean_B = np.add.reduceat(rising, starts) / self.counts_B
-            self.share_B = (
-                np.add.reduceat(positive_N[self.order_N].astype(np.float64), starts) / self.counts_B
-            )
-        else:
+        if not n:
             self.counts_B, self.mean_B, self.share_B = np.zeros((3, 0))
+            return
+        rising = np.sort(probabilities_N)
+        wanted = max(1, min(bins, n // 10))
+        starts = np.unique(rising[np.arange(1, wanted) * n // wanted])
+        starts = starts[starts > rising[0]]
+        del rising
+        sums_3B = np.zeros((3, len(starts) + 1))
+        # all cells of a large table are binned here: no further array of their size
+        for first in range(0, n, _CHUNK):
+            given = probabilities_N[first : first + _CHUNK].astype(np.float64)
+            place = np.searchsorted(starts, given, side="right")
+            weights = (None, given, positive_N[first : first + _CHUNK].astype(np.float64))
+            for sums_B, values in zip(sums_3B, weights, strict=True):
+                sums_B += np.bincount(place, values, minlength=len(sums_B))
+        self.counts_B = sums_3B[0]
+        self.mean_B, self.share_B = sums_3B[1:] / self.counts_B
 
     def error(self) -> float:
         """Return the debiased root mean square calibration error; NaN with fewer than two messages."""
