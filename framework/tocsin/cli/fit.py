@@ -23,6 +23,7 @@ from tocsin.plugins.parsing import instantiate
 from tocsin.plugins.registry import Registry
 from tocsin.training.checkpoints import BestCheckpoint
 from tocsin.training.curves import TensorBoardCurves
+from tocsin.training.figures import FiguresAfterTest
 from tocsin.training.heat_map import MatchingHeatMap
 from tocsin.training.loggers import RunCsvLogger, RunTensorBoardLogger
 from tocsin.training.progress import FitProgressBar
@@ -178,6 +179,8 @@ def _callbacks(
     if settings.get("enable_progress_bar") is not False and not _has(given, FitProgressBar):
         added.append(FitProgressBar())
     # Without loggers or checkpoints (fast_dev_run) there is nothing to draw into or to make a bundle of.
+    if verb == "test":
+        added.append(FiguresAfterTest())
     if verb != "fit" or settings.get("fast_dev_run"):
         return added
     if not _has(given, TensorBoardCurves):
@@ -204,7 +207,9 @@ def _loggers(verb: str, run: Run, given: Any) -> Any:
         return False
     users = [] if given is None or given is True else list(given) if isinstance(given, list) else [given]
     own = [RunCsvLogger(str(run.path))]
-    return [RunTensorBoardLogger(str(run.path)), *own, *users] if verb == "fit" else [*own, *users]
+    # a validation draws nothing
+    events = [] if verb == "validate" else [RunTensorBoardLogger(str(run.path))]
+    return [*events, *own, *users]
 
 
 def _execute(trainer: Trainer, verb: str, model: Any, data: Any, checkpoint: str | None) -> None:
