@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,13 +97,13 @@ class GettextCatalogs(PairReader):
         if self.codes == "iso639-3":
             lang = iso639_3(lang, variants=self.variants == "keep")
         for message in _read(path):
-            if not message.id or message.fuzzy:
+            if not message.msgid or message.fuzzy or message.obsolete:
                 continue
-            ids = message.id if isinstance(message.id, tuple | list) else (message.id,)
-            strings = message.string if isinstance(message.string, tuple | list) else (message.string,)
-            pairs = [(ids[0], strings[0] if strings else "")]
-            if self.plurals == "both" and len(ids) > 1:
-                pairs.append((ids[1], strings[-1]))
+            # By number: a catalog may translate more plural forms than its header promises (Django's es_AR does).
+            forms = [message.msgstr_plural[number] for number in sorted(message.msgstr_plural)]
+            pairs = [(message.msgid, forms[0] if forms else message.msgstr)]
+            if self.plurals == "both" and message.msgid_plural and forms:
+                pairs.append((message.msgid_plural, forms[-1]))
             for english, text in pairs:
                 if not english.strip() or not (text or "").strip():
                     continue
@@ -150,42 +149,33 @@ def _language(path: Path) -> str:
 
 def _read(path: Path) -> Any:
     """Return the messages of a catalog."""
-    from babel.messages.mofile import read_mo
-    from babel.messages.pofile import PoFileError, read_po
+    import polib
 
     check_file(path)
-    data = path.read_bytes()
     try:
         if path.suffix == ".mo":
-            return list(read_mo(io.BytesIO(data)))
-        # Babel would decode by the header and replace what it cannot; almost all catalogs are UTF-8.
-        _check_end(data.decode("utf-8"), path)
-        return list(read_po(io.BytesIO(data), ignore_obsolete=True, abort_invalid=True))
-    except DataError:
-        raise
+            return list(polib.mofile(str(path), encoding="utf-8"))
+        # polib guesses an encoding from the header; almost all catalogs are UTF-8.
+        content = path.read_bytes()
+        text = content.decode("utf-8")
+        return list(polib.pofile(text + "\n", encoding="utf-8"))
     except UnicodeDecodeError as error:
-        row = data.count(b"\n", 0, error.start) + 1
+        if path.suffix == ".mo":
+            raise DataError("torn, or not UTF-8; install the package again", file=path) from None
+        row = content.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"not UTF-8 text (byte {data[error.start]:#04x}); convert the catalog (msgconv -t utf-8)",
+            f"not UTF-8 text (byte {content[error.start]:#04x}); convert the catalog (msgconv -t utf-8)",
             file=path,
             row=row,
         ) from None
-    except PoFileError as error:
-        raise DataError(
-            f"cannot be read as a catalog: {error}", file=path, row=(error.lineno or 0) + 1
-        ) from None
     except Exception as error:  # a .mo file that is torn fails in as many ways as it has fields
+        line = re.search(r"\(line (\d+)\)", str(error))
+        if line is not None and path.suffix == ".po":
+            raise DataError("cannot be read as a catalog", file=path, row=int(line[1])) from None
         said = f"{type(error).__name__}: {error}"
         raise DataError(
             f"torn, or not a catalog ({said:.150}); install the package again", file=path
         ) from None
-
-
-def _check_end(text: str, path: Path) -> None:
-    """Refuse a .po file that ends inside a string, which Babel takes silently."""
-    lines = text.rstrip().splitlines()
-    if lines and not lines[-1].startswith("#") and not lines[-1].rstrip().endswith('"'):
-        raise DataError("the file ends inside a string: it is torn", file=path, row=len(lines))
 
 
 def _batch(strings: list[Pair]) -> pa.RecordBatch:
