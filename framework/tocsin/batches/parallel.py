@@ -386,13 +386,24 @@ class ParallelSentences(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """One item an optimiser step: a `PairStep` with this rank's passes."""
-        corpus = self.pairs()
         rows = self._pair_rows("train")
+        self._sampler = self._steps(rows, *self._ranks())
+        if self._position is not None:
+            self._sampler.load_state_dict(self._position)
+            self._position = None
+        return StepLoader(rows, batch_sampler=self._sampler, collate_fn=rows.step)
+
+    def first_passes(self) -> Iterator[SentencePass]:
+        """Passes of a fit's first epoch, whole steps of one process, from its beginning."""
+        rows = self._pair_rows("train")
+        return (rows.sentence_pass(part) for step in self._steps(rows, 0, 1) for part in step)
+
+    def _steps(self, rows: PairRows, rank: int, world_size: int) -> PairSampler:
+        corpus = self.pairs()
         shares_G = shares(corpus.groups, self.sampling, self.alpha, self.source_alpha)
         sizes_G = np.array([pairs for _, _, pairs in corpus.groups])
         order = PairOrder(sizes_G, shares_G, self.pairs_per_epoch or rows.pairs, self._seed())
-        rank, world_size = self._ranks()
-        self._sampler = PairSampler(
+        return PairSampler(
             order,
             corpus.train_order,
             corpus.train_english,
@@ -405,10 +416,6 @@ class ParallelSentences(LightningDataModule):
             rank,
             world_size,
         )
-        if self._position is not None:
-            self._sampler.load_state_dict(self._position)
-            self._position = None
-        return StepLoader(rows, batch_sampler=self._sampler, collate_fn=rows.step)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Passes of both sides of the held-out pairs, each sentence once over all ranks."""

@@ -78,3 +78,6 @@ class ServesPairs(Protocol):
         `side` is "text" (`rows_B` are then row numbers of that split's pairs) or "english" (`rows_B` are then English
         numbers, each distinct sentence once). With "text" and "validation" the rows are those of `validation_pairs()`.
         """
+
+    def first_passes(self) -> Any:
+        """Iterate over the `SentencePass` of a fit's first epoch, whole steps of one process, from its beginning."""

@@ -23,6 +23,8 @@ from tocsin.models.schedules import LinearWithWarmup, Schedule
 from tocsin.models.sentence_encoder import SentenceEncoder
 from tocsin.models.stepping import StepSettings
 from tocsin.models.teacher import Teacher
+from tocsin.models.vector_probe import RidgeRegression
+from tocsin.text.progress import progress_bar
 
 __all__ = ["Distiller"]
 
@@ -45,6 +47,11 @@ class Distiller(EvaluatesPairs):
         teacher_max_length: Tokens that the teacher reads at most, special tokens included; null: what its folder says,
             else 128.
         project: Train a linear layer from the student's width to the teacher's where they differ; false refuses that.
+        start_from_probe: Before the first step, fit that layer by ridge regression of the teacher's vectors on the
+            untrained student's (linear probing, then fine-tuning); there is such a layer then even where the widths are
+            equal. The student then starts in the teacher's space instead of walking there, which takes many steps.
+        probe_sentences: Sentences of that regression, of both sides, those that the fit's first steps will see.
+        probe_l2: Strength of its penalty, on standardised vectors; above 0.
         optimizer: null: AdamW with its defaults.
         schedule: Of the learning rate; null: LinearWithWarmup.
         layer_decay: Factor of the learning rate from one layer of the student to the layer below it, such as 0.9; null:
@@ -72,6 +79,9 @@ class Distiller(EvaluatesPairs):
         teacher_pooling: Pooling | None = None,
         teacher_max_length: int | None = None,
         project: bool = True,
+        start_from_probe: bool = False,
+        probe_sentences: int = 8192,
+        probe_l2: float = 100.0,
         optimizer: Optimizer | None = None,
         schedule: Schedule | None = None,
         layer_decay: float | None = None,
@@ -98,6 +108,13 @@ class Distiller(EvaluatesPairs):
             raise ConfigError(
                 f"teacher_max_length is {teacher_max_length}; wanted at least 3 tokens, such as 128."
             )
+        if start_from_probe and not project:
+            raise ConfigError("start_from_probe starts a linear layer, which project: false refuses.")
+        if not probe_l2 > 0 or probe_sentences < 1:
+            raise ConfigError(
+                f"probe_l2 is {probe_l2} and probe_sentences is {probe_sentences}; wanted a strength above 0 and at "
+                "least 1 sentence."
+            )
         if pooling is not None and pooling.sentence_transformers_mode is None:
             raise ConfigError(
                 f"{type(pooling).__name__} is a pooling that sentence-transformers does not know, so that it could not "
@@ -111,6 +128,9 @@ class Distiller(EvaluatesPairs):
         self.losses = nn.ModuleList(terms)
         self.loss_names = names_of(terms)
         self.project = project
+        self.start_from_probe = start_from_probe
+        self.probe_sentences = probe_sentences
+        self.probe_l2 = probe_l2
         self.rows_in_use = rows_in_use
         self.validate_first = validate_first
         self._couples = any(loss.couples_rows for loss in terms)
@@ -151,13 +171,17 @@ class Distiller(EvaluatesPairs):
         self.encoder.load()
         self.pooling.build(self.encoder.config)
         width, wanted = self.encoder.width, self._teacher.width
-        if width != wanted:
+        if width != wanted or self.start_from_probe:
             if not self.project:
                 raise ConfigError(
                     f"The student's vectors have width {width}, the teacher's {wanted}. Set model.init_args.project to "
                     "true, which trains a linear layer from one to the other, or take a teacher of the student's width."
                 )
             self.projection = nn.Linear(width, wanted)
+            if width == wanted:
+                # The untrained student is scored through it, as it is.
+                nn.init.eye_(self.projection.weight)
+                nn.init.zeros_(self.projection.bias)
         self._built = True
 
     def configure_model(self) -> None:
@@ -199,10 +223,40 @@ class Distiller(EvaluatesPairs):
         self._compute_targets("train", "validation")
 
     def on_train_start(self) -> None:
-        """Score the untrained student; begin the average of weights."""
+        """Score the untrained student, start it from a probe where asked for; begin the average of weights."""
         if self.validate_first and not self._restored:
             self._score_untrained()
+        if self.start_from_probe and not self._restored:
+            self._start_at_probe()
         super().on_train_start()
+
+    @torch.no_grad()
+    def _start_at_probe(self) -> None:
+        """Set the projection to the regression of the teacher's vectors on the student's."""
+        assert self.projection is not None
+        trainer = self.trainer
+        solved = None
+        if trainer.is_global_zero:
+            self.eval()
+            projection, self.projection = self.projection, None
+            probe = RidgeRegression(projection.in_features, projection.out_features)
+            seen = 0
+            with progress_bar("probing", self.probe_sentences, unit="sentences") as advance:
+                for part in self._pairs().first_passes():
+                    moved = SentencePass(*(tensor.to(self.device) for tensor in part))
+                    with trainer.precision_plugin.forward_context():
+                        probe.add(self.vectors(moved), self._teachers(moved.english_B), moved.weight_B)
+                    advance(len(part.rows_B))
+                    seen += len(part.rows_B)
+                    if seen >= self.probe_sentences:
+                        break
+            self.projection = projection
+            self.train()
+            solved = [value.cpu() for value in probe.solve(self.probe_l2)]
+        # One rank's numbers for all.
+        weight, bias = trainer.strategy.broadcast(solved)
+        self.projection.weight.copy_(weight)
+        self.projection.bias.copy_(bias)
 
     def training_step(self, batch: PairStep, batch_idx: int) -> None:
         """Forward and backward pass by pass; clip, step and schedule once."""

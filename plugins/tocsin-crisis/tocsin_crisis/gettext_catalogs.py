@@ -97,7 +97,8 @@ class GettextCatalogs(PairReader):
         if self.codes == "iso639-3":
             lang = iso639_3(lang, variants=self.variants == "keep")
         for message in _read(path):
-            if not message.msgid or message.fuzzy or message.obsolete:
+            # What is compiled was neither fuzzy nor obsolete.
+            if not message.msgid or getattr(message, "fuzzy", False) or message.obsolete:
                 continue
             # By number: a catalog may translate more plural forms than its header promises (Django's es_AR does).
             forms = [message.msgstr_plural[number] for number in sorted(message.msgstr_plural)]
