@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tocsin.bundles.encoder import EncoderBundle
     from tocsin.bundles.load import Bundle
 
 __all__ = ["__version__", "load"]
@@ -19,7 +20,7 @@ __all__ = ["__version__", "load"]
 __version__ = "0.1.0"
 
 
-def load(folder: str | Path, device: str = "cpu") -> Bundle:
+def load(folder: str | Path, device: str = "cpu") -> Bundle | EncoderBundle:
     """Open a bundle that ``tocsin fit`` wrote.
 
     Args:
@@ -27,12 +28,19 @@ def load(folder: str | Path, device: str = "cpu") -> Bundle:
         device: Where to compute, such as "cpu" or "cuda".
 
     Returns:
-        The bundle: ``.labels``, ``.clean(text)``, ``.predict(texts)``, ``.encode(texts)``.
+        The bundle: ``.labels``, ``.clean(text)``, ``.predict(texts)``, ``.encode(texts)``; of a distilled encoder
+        ``.encode(texts)`` alone.
 
     Raises:
         BundleError: The folder is incomplete, altered, or needs a component that is not installed.
     """
+    from pathlib import Path
+
+    from tocsin.bundles.encoder import load_encoder_bundle
     from tocsin.bundles.load import ROLES, load_bundle
+    from tocsin.bundles.manifest import kind_of
     from tocsin.plugins.manager import load_plugins
 
+    if kind_of(Path(folder)) == "encoder":
+        return load_encoder_bundle(folder, registry=load_plugins(roles=ROLES), device=device)
     return load_bundle(folder, registry=load_plugins(roles=ROLES), device=device)

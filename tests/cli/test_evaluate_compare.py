@@ -61,7 +61,8 @@ def test_evaluate_json_is_what_the_functions_say(
 def test_evaluate_writes_its_report(files: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "new" / "folder"
     evaluate.main(["--scores", *files, "--name", "A", "B", "--draws", "0", "--output", str(folder)])
-    assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "report.md"]
+    assert sorted(path.name for path in folder.iterdir()) == ["figures", "metrics.json", "report.md"]
+    assert sorted(path.name for path in (folder / "figures").iterdir()) == ["1-A", "2-B"]
     assert [one["name"] for one in json.loads((folder / "metrics.json").read_text())["results"]] == ["A", "B"]
     report = (folder / "report.md").read_text()
     assert report.startswith("### Scores of A, B")

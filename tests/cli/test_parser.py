@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from lightning.pytorch import LightningModule
 
 from tests.cli.configs import CONFIG, write_config
 from tests.plugins.distributions import Install
+from tocsin.arguments import Origin
 from tocsin.cli.main import main
 from tocsin.cli.parser import Config
 from tocsin.errors import ConfigError
@@ -233,6 +235,61 @@ def test_missing_files_and_sections(registry: Registry, tmp_path: Path) -> None:
         Config("fit", ["--config", str(tmp_path / "nothing.yaml")], registry)
     with pytest.raises(ConfigError, match="labels is missing"):
         Config("fit", [], registry)
+
+
+PAIRS = """\
+data:
+  class_path: ParallelSentences
+  init_args:
+    sources:
+      a: {class_path: PairTable, init_args: {files: [a.parquet], where: {domain: health}}}
+      b: {class_path: PairTable, init_args: {files: b.tsv, reader: {class_path: CsvReader, init_args: {quotes: false}}}}
+"""
+
+
+class Student(LightningModule):
+    """A model without labels.
+
+    Args:
+        width: A number.
+    """
+
+    def __init__(self, width: int = 3) -> None:
+        super().__init__()
+
+
+def without_labels(model: str) -> str:
+    return (
+        CONFIG[: CONFIG.index("labels:")] + PAIRS + f"model: {model}\n" + CONFIG[CONFIG.index("trainer:") :]
+    )
+
+
+def test_labels_may_be_absent_where_nothing_takes_them(tmp_path: Path) -> None:
+    registry = load_plugins({"TOCSIN_PLUGINS": "off"})
+    registry._take({"model": [Student]}, Origin("tests", "1"))
+
+    def parse_text(text: str) -> Config:
+        return Config("fit", ["--config", str(write_config(tmp_path, text))], registry)
+
+    first = parse_text(without_labels("Student"))
+    assert first.config.labels is None
+    assert list(first.config.data.init_args.sources) == ["a", "b"]
+    second = parse_text(first.text())
+    assert second.text() == first.text()
+    for text in (
+        without_labels("{class_path: MultilabelClassifier, init_args: {}}"),
+        CONFIG.replace(CONFIG[CONFIG.index("labels:") : CONFIG.index("data:")], ""),
+    ):
+        with pytest.raises(ConfigError, match="labels is missing"):
+            parse_text(text)
+    with pytest.raises(ConfigError, match=r"data.init_args.sources.a: No pair reader is called 'PairTabel'"):
+        parse_text(without_labels("Student").replace("PairTable", "PairTabel", 1))
+    with pytest.raises(
+        ConfigError, match=r"sources is \['PairTable'\]; a mapping of names to pair readers is wanted"
+    ):
+        parse_text(
+            "data: {class_path: ParallelSentences, init_args: {sources: [PairTable]}}\nmodel: Student\n"
+        )
 
 
 def test_what_is_off_stands_below_an_unknown_component(install: Install, tmp_path: Path) -> None:

@@ -56,12 +56,12 @@ def run(folder: Path, devices: int) -> Outcome:
         return Outcome(json.loads(out.read_text()), dict(stored))
 
 
-def run_apart(job: Path) -> None:
-    """Run the worker in a process of its own, which starts the second."""
+def run_apart(job: Path, script: Any = worker) -> None:
+    """Run a worker in a process of its own, which starts the second."""
     ranks = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
     environment = {name: value for name, value in os.environ.items() if name not in ranks}
     done = subprocess.run(
-        [sys.executable, worker.__file__, str(job)],
+        [sys.executable, script.__file__, str(job)],
         capture_output=True,
         text=True,
         timeout=300,

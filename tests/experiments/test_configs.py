@@ -16,9 +16,9 @@ from tocsin.plugins.manager import load_plugins
 from tocsin.plugins.registry import Registry
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-CONFIGS = sorted(EXPERIMENTS.glob("*/config.yaml"))
+CONFIGS = sorted(EXPERIMENTS.glob("*/*.yaml"))
 
-every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.parent.name)
+every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +37,21 @@ def invented(config: dict[str, Any], count: int = 80) -> list[dict[str, Any]]:
     generator = random.Random(5)
     settings = config["data"]["init_args"]
     labels = config["labels"]["init_args"]
+    grouped = settings.get("splitter", {}).get("init_args", {}).get("by", "duplicates")
     rows = []
     for number in range(count):
-        row: dict[str, Any] = {name: int(generator.random() < 0.4) for name in labels["names"]}
-        for name, value in zip(labels["names"], labels.get("unknown_values", []), strict=False):
-            row[name] = value if number % 10 == 0 else row[name]
+        if "values" in labels:
+            null = labels.get("null_values", [])
+            row: dict[str, Any] = {c: generator.choice([*v, *null]) for c, v in labels["values"].items()}
+        else:
+            row = {name: int(generator.random() < 0.4) for name in labels["names"]}
+            for name, value in zip(labels["names"], labels.get("unknown_values", []), strict=False):
+                row[name] = value if number % 10 == 0 else row[name]
         row |= {column: generator.choice(["news", "direct"]) for column in settings.get("slices", [])}
-        row[settings.get("id", "id")] = str(number)
+        if grouped not in ("duplicates", "near_duplicates"):
+            row[grouped] = f"group {number // 2}"
+        if settings.get("id", "id"):
+            row[settings.get("id", "id")] = str(number)
         row["split"] = ("train", "train", "train", "validation", "test")[number % 5]
         if settings.get("lang"):
             row[settings["lang"]] = ("eng", "spa")[number % 2]
@@ -104,5 +112,5 @@ def test_the_readme_names_the_command(path: Path) -> None:
     readme = path.with_name("README.md")
     assert readme.is_file(), f"{path.parent.name} has no README.md: question, command, results, date"
     text = readme.read_text(encoding="utf-8")
-    command = f"tocsin fit --config experiments/{path.parent.name}/config.yaml"
+    command = f"tocsin fit --config experiments/{path.parent.name}/{path.name}"
     assert command in text or f"make {path.parent.name}" in text

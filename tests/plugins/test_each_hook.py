@@ -48,7 +48,7 @@ METHODS: dict[str, str] = {
     def build(self, encoder_config, labels, pooler=None): ...
     def forward(self, hidden_BTD, mask_BT, vector_BD): ...""",
     "loss": "def forward(self, logits_BL, targets_BL, mask_BL): ...",
-    "vector_loss": "def forward(self, student_BD, teacher_BD): ...",
+    "vector_loss": "def forward(self, student_BD, teacher_BD, weight_B, english_B): ...",
     "optimizer": "weight_decay = 0.0\n    def build(self, groups, *, scaled_gradients): ...",
     "schedule": "def factor(self, step, total): ...",
     "calibrator": "def learn(self, table): ...\n    def apply(self, table): ...",

@@ -17,8 +17,8 @@ from tests.scores.cases import make_table
 from tocsin.errors import DataError
 from tocsin.scores.baselines import baselines
 from tocsin.scores.metrics import METRICS, average_precision, evaluate, evaluate_by, f1, roc_auc
+from tocsin.scores.ranking import weighted_rank_metrics
 from tocsin.scores.report import assess, to_markdown
-from tocsin.scores.resampling import weighted_rank_metrics
 from tocsin.scores.statistics import bootstrap
 from tocsin.scores.table import ScoresTable
 

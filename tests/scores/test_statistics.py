@@ -9,9 +9,12 @@ from sklearn import metrics as reference
 from tests.scores.cases import CASES, make_table
 from tocsin.errors import ConfigError, DataError, LabelError
 from tocsin.scores import resampling
-from tocsin.scores.metrics import average_precision, evaluate, roc_auc
-from tocsin.scores.resampling import group_numbers, message_weights, weighted_rank_metrics
-from tocsin.scores.statistics import FIGURES, HEADLINE, bootstrap, paired_bootstrap
+from tocsin.scores.draws import Cells, Figures
+from tocsin.scores.intervals import interval
+from tocsin.scores.metrics import LOSSES, average_precision, evaluate, roc_auc
+from tocsin.scores.ranking import weighted_rank_metrics
+from tocsin.scores.resampling import group_numbers, message_weights
+from tocsin.scores.statistics import FIGURES, HEADLINE, bootstrap, drawn_figures, paired_bootstrap
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
@@ -44,17 +47,22 @@ def draws_by_repeating_rows(table, draws: int, seed: int) -> list[dict[str, floa
     return [evaluate(table.select(chosen)).flat() for chosen in rows]
 
 
-def test_every_figure_equals_that_of_the_repeated_rows() -> None:
+def test_every_figure_of_every_draw_equals_that_of_the_repeated_rows() -> None:
     table = make_table(60)
     expected = draws_by_repeating_rows(table, 25, seed=7)
-    points = evaluate(table).flat()
-    found = bootstrap(table, FIGURES, draws=25, seed=7)
+    found = drawn_figures(Figures(Cells.of(table, FIGURES), FIGURES), 60, 25, 7, None)
     for name in FIGURES:
-        values = np.array([draw[name] for draw in expected])
-        values += points[name] - values.mean()
-        low, high = np.clip(np.quantile(values, [0.025, 0.975]), 0, 1)
-        assert (found[name].point, found[name].draws) == (points[name], 25)
-        assert (found[name].low, found[name].high) == pytest.approx((low, high), abs=1e-9)
+        values = [draw[name] for draw in expected]
+        assert found.figures[name] == pytest.approx(np.array(values), abs=1e-12, nan_ok=True), name
+
+
+def test_an_interval_is_that_of_its_draws() -> None:
+    table = make_table(60)
+    drawn = drawn_figures(Figures(Cells.of(table, ["macro_f1"]), ["macro_f1"]), 60, 50, 7, None)
+    found = bootstrap(table, ["macro_f1"], draws=50, seed=7)["macro_f1"]
+    assert (found.point, found.draws) == (evaluate(table).macro["f1"], 50)
+    ends = interval(drawn.figures["macro_f1"], found.point, degrees=found.degrees, scale="logit")
+    assert (found.low, found.high, found.draws) == ends
 
 
 def test_draws_depend_on_the_seed_and_not_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +70,7 @@ def test_draws_depend_on_the_seed_and_not_on_the_blocks(monkeypatch: pytest.Monk
     whole = bootstrap(table, draws=50)
     assert bootstrap(table, draws=50) == whole
     assert bootstrap(table, draws=50, seed=1) != whole
-    monkeypatch.setattr(resampling, "_POOLED_CELLS", 1)
+    monkeypatch.setattr(resampling, "_blocks", lambda n, draws: [7] * 7 + [1])
     single = bootstrap(table, draws=50)
     for name in HEADLINE:
         assert (single[name].low, single[name].high) == pytest.approx(
@@ -138,8 +146,10 @@ def test_a_better_model_is_found_better_and_an_equal_one_not() -> None:
     good, bad = make_table(600, seed=1, skill=2.0), make_table(600, seed=2, skill=0.5)
     for name, difference in paired_bootstrap(good, bad, draws=200).items():
         assert difference.beyond_chance, name
-        assert 0 < difference.low < difference.point < difference.high
-        assert difference.share_not_above == 0
+        better = -1 if name.endswith(LOSSES) else 1
+        assert min(better * difference.low, better * difference.high) > 0
+        assert difference.low < difference.point < difference.high
+        assert difference.share_not_above == (better < 0)
         assert difference.point == evaluate(good).flat()[name] - evaluate(bad).flat()[name]
     assert paired_bootstrap(bad, good, draws=200)["macro_roc_auc"].share_not_above == 1
     itself = paired_bootstrap(good, good, draws=20)["macro_roc_auc"]

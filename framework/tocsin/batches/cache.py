@@ -8,6 +8,7 @@ updated in place. It holds what the tokenizer made of each message, not the mess
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -83,21 +84,57 @@ class TokenStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         self._chunks: list[tuple[np.ndarray, np.ndarray]] = []
-        starts, lengths = [0], []
-        for chunk in table["tokens"].chunks:
-            offsets = chunk.offsets.to_numpy()
-            self._chunks.append((offsets, chunk.values.to_numpy()))
-            lengths.append(np.diff(offsets))
+        starts = [0]
+        for chunk in self._table["tokens"].chunks:
+            self._chunks.append((chunk.offsets.to_numpy(), chunk.values.to_numpy()))
             starts.append(starts[-1] + len(chunk))
         self._starts = np.array(starts)
-        self.lengths = np.concatenate(lengths) if lengths else np.zeros(0, dtype=np.int32)
-        self.truncated = table["truncated"].to_numpy()
-        self.unknown = table["unknown"].to_numpy()
+
+    # Read when asked for: of a hundred million sentences they would fill the memory that the mapped file spares.
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each message, `(N,)`, in memory."""
+        lengths = [np.diff(offsets) for offsets, _ in self._chunks]
+        return np.concatenate(lengths) if lengths else np.zeros(0, dtype=np.int32)
+
+    @cached_property
+    def truncated(self) -> np.ndarray:
+        """Whether each message was cut at `max_length`, `(N,)`, in memory."""
+        return self._table["truncated"].to_numpy()
+
+    @cached_property
+    def unknown(self) -> np.ndarray:
+        """Unknown tokens of each message, `(N,)`, in memory."""
+        return self._table["unknown"].to_numpy()
 
     def __len__(self) -> int:
         return int(self._starts[-1])
+
+    def lengths_of(self, rows: np.ndarray) -> np.ndarray:
+        """Tokens of some messages, int64; only their offsets are read."""
+        lengths = np.zeros(len(rows), dtype=np.int64)
+        chunks = np.searchsorted(self._starts, rows, side="right") - 1
+        for chunk in np.unique(chunks):
+            mine = np.flatnonzero(chunks == chunk)
+            inside = rows[mine] - self._starts[chunk]
+            offsets = self._chunks[chunk][0]
+            lengths[mine] = offsets[inside + 1] - offsets[inside]
+        return lengths
+
+    def chunk_lengths(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the first row and the tokens of each message of one record batch after another, from row to row."""
+        stop = len(self) if stop is None else stop
+        for first, (offsets, _) in zip(self._starts, self._chunks, strict=False):
+            low, high = max(start - int(first), 0), min(stop - int(first), len(offsets) - 1)
+            if low < high:
+                yield int(first) + low, np.diff(offsets[low : high + 1])
+
+    def truncated_messages(self) -> int:
+        """How many messages were cut at `max_length`."""
+        return sum(int(chunk.true_count) for chunk in self._table["truncated"].chunks)
 
     def __getitem__(self, row: int) -> np.ndarray:
         """Token ids of one message, int32, special tokens included."""
@@ -106,13 +143,18 @@ class TokenStore:
         inside = row - int(self._starts[chunk])
         return values[offsets[inside] : offsets[inside + 1]]
 
-    def pieces_in(self, rows: np.ndarray) -> np.ndarray:
-        """Ids that occur in these messages, each once, sorted, int64."""
-        wanted = np.zeros(len(self), dtype=bool)
-        wanted[rows] = True
+    def pieces_in(self, rows: np.ndarray | range) -> np.ndarray:
+        """Ids that occur in these messages, each once, sorted, int64; a range is not written out."""
+        wanted = np.zeros(0 if isinstance(rows, range) else len(self), dtype=bool)
+        if not isinstance(rows, range):
+            wanted[rows] = True
         seen = np.zeros(0, dtype=bool)
         for start, (offsets, values) in zip(self._starts, self._chunks, strict=False):
-            mine = wanted[start : start + len(offsets) - 1]
+            if isinstance(rows, range):
+                numbers = np.arange(start, start + len(offsets) - 1)
+                mine = (numbers >= rows.start) & (numbers < rows.stop)
+            else:
+                mine = wanted[start : start + len(offsets) - 1]
             if not mine.any():
                 continue
             used = values[offsets[0] : offsets[-1]][np.repeat(mine, np.diff(offsets))]
@@ -141,13 +183,32 @@ class TokenStore:
             prompt: Put before every message.
             advance: Called with the number of messages done since the last call.
         """
+        return cls.stream(path, _blocks(texts), tokenizer, max_length, prompt, advance)
+
+    @classmethod
+    def stream(
+        cls,
+        path: Path,
+        blocks: Iterable[list[str]],
+        tokenizer: Any,
+        max_length: int,
+        prompt: str = "",
+        advance: Callable[[int], None] = lambda done: None,
+    ) -> "TokenStore":
+        """As `build`, of texts that come some thousands at a time and are not held."""
         if not path.exists():
-            write_arrow(path, cls._SCHEMA, _tokenise(texts, tokenizer, max_length, prompt, advance))
+            write_arrow(path, cls._SCHEMA, _tokenise(blocks, tokenizer, max_length, prompt, advance))
         return cls(path)
 
 
+def _blocks(texts: Sequence[str] | pa.ChunkedArray) -> Iterator[list[str]]:
+    for start in range(0, len(texts), _CHUNK):
+        block = texts[start : start + _CHUNK]
+        yield block.to_pylist() if isinstance(block, pa.ChunkedArray) else list(block)
+
+
 def _tokenise(
-    texts: Sequence[str] | pa.ChunkedArray,
+    blocks: Iterable[list[str]],
     tokenizer: Any,
     max_length: int,
     prompt: str,
@@ -167,9 +228,7 @@ def _tokenise(
         )
     backend.enable_truncation(max_length)
     unknown_id = tokenizer.unk_token_id
-    for start in range(0, len(texts), _CHUNK):
-        block = texts[start : start + _CHUNK]
-        strings = block.to_pylist() if isinstance(block, pa.ChunkedArray) else list(block)
+    for strings in blocks:
         encodings = backend.encode_batch([prompt + text for text in strings])
         ids = [encoding.ids for encoding in encodings]
         yield pa.record_batch(

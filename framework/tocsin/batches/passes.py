@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["MessagePass", "Step", "collate", "cut_even_passes", "cut_passes"]
+__all__ = ["MessagePass", "Step", "collate", "cut_even_passes", "cut_passes", "padded"]
 
 
 class MessagePass(NamedTuple):
@@ -77,6 +77,22 @@ def cut_even_passes(lengths: np.ndarray, tokens_per_pass: int) -> list[np.ndarra
     return passes
 
 
+def padded(tokens: Sequence[np.ndarray], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Ids `(B, T)` padded on the right to the longest message, and their mask `(B, T)`, both int64.
+
+    Args:
+        tokens: Token ids of each message, int32.
+        pad_id: The tokenizer's padding id.
+    """
+    width = max(1, max((len(ids) for ids in tokens), default=1))
+    input_ids = np.full((len(tokens), width), pad_id, dtype=np.int64)
+    mask = np.zeros((len(tokens), width), dtype=np.int64)
+    for position, ids in enumerate(tokens):
+        input_ids[position, : len(ids)] = ids
+        mask[position, : len(ids)] = 1
+    return torch.from_numpy(input_ids), torch.from_numpy(mask)
+
+
 def collate(
     tokens: Sequence[np.ndarray], targets_BL: np.ndarray, rows_B: np.ndarray, pad_id: int
 ) -> MessagePass:
@@ -88,16 +104,9 @@ def collate(
         rows_B: Row numbers in the corpus; -1 for a filler, whose labels all become unknown.
         pad_id: The tokenizer's padding id.
     """
-    width = max(1, max((len(ids) for ids in tokens), default=1))
-    input_ids = np.full((len(tokens), width), pad_id, dtype=np.int64)
-    mask = np.zeros((len(tokens), width), dtype=np.int64)
-    for position, ids in enumerate(tokens):
-        input_ids[position, : len(ids)] = ids
-        mask[position, : len(ids)] = 1
     known = ~np.isnan(targets_BL) & (rows_B >= 0)[:, None]
     return MessagePass(
-        torch.from_numpy(input_ids),
-        torch.from_numpy(mask),
+        *padded(tokens, pad_id),
         torch.from_numpy(np.where(known, targets_BL, 0.0).astype(np.float32)),
         torch.from_numpy(known.astype(np.float32)),
         torch.from_numpy(rows_B.astype(np.int64)),

@@ -67,8 +67,9 @@ class ServesPairs(Protocol):
         """Ids of the student's tokens that occur in the training split, sorted."""
 
     def validation_pairs(self) -> pa.Table:
-        """The held-out pairs, a row each, memory-mapped or small: `lang`, `source` and `text` (strings), `english` (int64
-        number), in an order that does not change.
+        """The held-out pairs, a row each: `lang`, `source` and `text` (strings), `english` (int64 number).
+
+        Their order does not change; the table is memory-mapped or small.
         """
 
     def sentence_passes(self, split: str, side: str) -> Any:
@@ -77,3 +78,6 @@ class ServesPairs(Protocol):
         `side` is "text" (`rows_B` are then row numbers of that split's pairs) or "english" (`rows_B` are then English
         numbers, each distinct sentence once). With "text" and "validation" the rows are those of `validation_pairs()`.
         """
+
+    def first_passes(self) -> Any:
+        """Iterate over the `SentencePass` of a fit's first epoch, whole steps of one process, from its beginning."""

@@ -1,6 +1,7 @@
 """Which messages stand in which optimiser step, on which rank: a function of seed, epoch and step alone."""
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from tocsin.batches.balance import draw_epoch, messages_an_epoch, repeats_digest
 from tocsin.batches.passes import cut_even_passes, cut_passes
 from tocsin.errors import ConfigError
 
-__all__ = ["PassSampler", "StepSampler", "epoch_steps"]
+__all__ = ["EpochSteps", "PassSampler", "StepSampler", "epoch_steps"]
 
 
 def epoch_steps(
@@ -50,7 +51,60 @@ def epoch_steps(
     return [steps[i] for i in generator.permutation(len(steps))]
 
 
-class StepSampler:
+class EpochSteps(ABC):
+    """Yields what this rank works on in each optimiser step, epoch after epoch.
+
+    Its position is state: it goes on with the step after the last one that was counted.
+
+    Attributes:
+        epoch: The epoch of the next step, from 0.
+        step: The next step in it, from 0.
+    """
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.step = 0
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Optimiser steps in an epoch."""
+
+    @abstractmethod
+    def _members(self, epoch: int) -> Callable[[int], np.ndarray]:
+        """Return what gives the members of each step of an epoch, by the step's number."""
+
+    @abstractmethod
+    def _passes(self, members: np.ndarray) -> list[Any]:
+        """Cut this rank's part of a step into passes."""
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        """Steps from the present position to the end of the epoch; each a list of passes."""
+        if self.step >= len(self) > 0:
+            # Who knows the length stops asking after the last step: that epoch is over all the same.
+            self.epoch, self.step = self.epoch + 1, 0
+        members = self._members(self.epoch)
+        for number in range(self.step, len(self)):
+            # Counted before the step is handed out: a state saved during or after it goes on with the next.
+            self.step = number + 1
+            yield self._passes(members(number))
+        self.epoch, self.step = self.epoch + 1, 0
+
+    @property
+    def sampler(self) -> "EpochSteps":
+        """Itself: Lightning calls `set_epoch` of a DataLoader's `batch_sampler.sampler`, not of its `batch_sampler`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the beginning of an epoch; a position inside that very epoch stays. Lightning calls this before each.
+
+        Args:
+            epoch: From 0. The epoch before may have been cut short (`limit_train_batches`).
+        """
+        if epoch != self.epoch:
+            self.epoch, self.step = epoch, 0
+
+
+class StepSampler(EpochSteps):
     """Yields, for each optimiser step, the positions that this rank works on, cut into passes.
 
     The messages of a step are dealt to the ranks in order of length, one each in turn, so that ranks carry equal
@@ -79,6 +133,7 @@ class StepSampler:
         world_size: int = 1,
         repeats: np.ndarray | None = None,
     ) -> None:
+        super().__init__()
         if batch_size < world_size:
             raise ConfigError(
                 f"batch_size is {batch_size} messages over {world_size} devices; wanted at least one message a device."
@@ -92,40 +147,15 @@ class StepSampler:
         self.world_size = world_size
         self.repeats = repeats
         self.messages = len(lengths) if repeats is None else messages_an_epoch(repeats)
-        self.epoch = 0
-        self.step = 0
 
     def __len__(self) -> int:
         """Optimiser steps in an epoch."""
         return -(-self.messages // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[np.ndarray]]:
-        """Steps from the present position to the end of the epoch; each a list of passes of positions."""
-        if self.step >= len(self) > 0:
-            # Who knows the length stops asking after the last step: that epoch is over all the same.
-            self.epoch, self.step = self.epoch + 1, 0
-        steps = epoch_steps(
-            self.lengths, self.batch_size, self.pool_steps, self.seed, self.epoch, self.repeats
-        )
-        for number in range(self.step, len(steps)):
-            # Counted before the step is handed out: a state saved during or after it goes on with the next.
-            self.step = number + 1
-            yield self._passes(steps[number])
-        self.epoch, self.step = self.epoch + 1, 0
-
-    @property
-    def sampler(self) -> "StepSampler":
-        """Itself: Lightning calls `set_epoch` of a DataLoader's `batch_sampler.sampler`, not of its `batch_sampler`."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Go to the beginning of an epoch; a position inside that very epoch stays. Lightning calls this before each.
-
-        Args:
-            epoch: From 0. The epoch before may have been cut short (`limit_train_batches`).
-        """
-        if epoch != self.epoch:
-            self.epoch, self.step = epoch, 0
+    def _members(self, epoch: int) -> Callable[[int], np.ndarray]:
+        return epoch_steps(
+            self.lengths, self.batch_size, self.pool_steps, self.seed, epoch, self.repeats
+        ).__getitem__
 
     def _passes(self, members: np.ndarray) -> list[np.ndarray]:
         members = members[np.argsort(-self.lengths[members], kind="stable")]

@@ -16,7 +16,7 @@ from tocsin.models.classifier import MultilabelClassifier
 from tocsin.scores.table import ScoresTable
 from tocsin.text.cleaners import Cleaner
 
-__all__ = ["BundleWriter"]
+__all__ = ["BundleWriter", "take_best"]
 
 
 class BundleWriter(Callback):
@@ -64,7 +64,7 @@ class BundleWriter(Callback):
             or not trainer.is_global_zero
         ):
             return
-        self._take_best(trainer, pl_module)
+        take_best(trainer, pl_module)
         data: Any = getattr(trainer, "datamodule", None)
         if data is None or not hasattr(data, "cleaner"):
             rank_zero_info(
@@ -108,11 +108,13 @@ class BundleWriter(Callback):
         """Return what the bundle will name."""
         return [part for part in (cleaner, model.pooling, model.head) if part is not None]
 
-    @staticmethod
-    def _take_best(trainer: Trainer, module: MultilabelClassifier) -> None:
-        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-        if not best:
-            return
-        checkpoint = trainer.strategy.checkpoint_io.load_checkpoint(best)
-        module.on_load_checkpoint(checkpoint)
-        module.load_state_dict(checkpoint["state_dict"])
+
+def take_best(trainer: Trainer, module: LightningModule) -> int | None:
+    """Give the module the best checkpoint's weights; return its optimiser steps, None where there is no best."""
+    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    if not best:
+        return None
+    checkpoint = trainer.strategy.checkpoint_io.load_checkpoint(best)
+    module.on_load_checkpoint(checkpoint)
+    module.load_state_dict(checkpoint["state_dict"])
+    return int(checkpoint["global_step"])

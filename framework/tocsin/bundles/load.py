@@ -32,9 +32,11 @@ __all__ = [
     "BundleWarning",
     "Finder",
     "Predictions",
+    "build_component",
     "check_columns",
     "load_bundle",
     "open_bundle",
+    "refuse_foreign_code",
     "restore_chain",
 ]
 
@@ -200,13 +202,13 @@ def open_bundle(folder: Path, registry: Finder, device: str = "cpu") -> Bundle:
     manifest = read_manifest(folder)
     inner = folder / manifest.encoder
     for name in ("config.json", "tokenizer_config.json"):
-        _refuse_foreign_code(inner / name)
+        refuse_foreign_code(inner / name)
     for name in ("model.safetensors", "tokenizer.json"):
         if not (inner / name).is_file():
             raise BundleError(f"{inner} lacks {name}; the bundle is incomplete. Copy the whole folder.")
-    head = _component(registry, "head", manifest.head)
-    pooling = None if manifest.pooling is None else _component(registry, "pooling", manifest.pooling)
-    cleaner = _component(registry, "cleaner", manifest.cleaner)
+    head = build_component(registry, "head", manifest.head)
+    pooling = None if manifest.pooling is None else build_component(registry, "pooling", manifest.pooling)
+    cleaner = build_component(registry, "cleaner", manifest.cleaner)
     encoder = TransformerEncoder(str(inner), prompt=manifest.prompt)
     try:
         encoder.load()
@@ -263,7 +265,7 @@ def restore_chain(
                 f"{folder}: the chain {saved.name} cannot be used, so probabilities are raw ones, and decisions are "
                 f"refused. {missing}"
             )
-        made = _component(registry, step.role, step.component)
+        made = build_component(registry, step.role, step.component)
         try:
             steps[step.role] = made.restore(step.state)
         except Exception as error:  # a plugin's component may raise anything
@@ -291,7 +293,12 @@ def check_columns(chain: Chain) -> None:
         )
 
 
-def _refuse_foreign_code(path: Path) -> None:
+def refuse_foreign_code(path: Path) -> None:
+    """Refuse a configuration file that cannot be read, or that names code of its own.
+
+    Raises:
+        BundleError: As said.
+    """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -328,7 +335,12 @@ def _another_version(wanted: Origin | None, found: Origin) -> str:
     return f" (the bundle was written with {wanted}, here is {found})"
 
 
-def _component(registry: Finder, role: str, named: ComponentName) -> Any:
+def build_component(registry: Finder, role: str, named: ComponentName) -> Any:
+    """The component that a bundle names, built with the bundle's arguments.
+
+    Raises:
+        BundleError: Nobody here offers it, or it takes other arguments.
+    """
     try:
         component = registry.find(role, named.name)
     except ConfigError as error:

@@ -16,19 +16,30 @@ from tocsin.text.folders import whole_file
 __all__ = [
     "CHAIN_FORMAT",
     "FORMAT",
+    "ONLY_VECTORS",
     "Canary",
     "ComponentName",
     "Manifest",
     "SavedChain",
     "SavedStep",
     "chain_from_plain",
+    "component_of",
+    "kind_of",
     "read_manifest",
+    "read_plain",
     "write_manifest",
+    "write_plain",
 ]
 
 FORMAT = 1
 CHAIN_FORMAT = 1
 _NAME = "tocsin.json"
+
+ONLY_VECTORS = (
+    "is the bundle of an encoder: it gives vectors (tocsin.load(folder).encode(texts)) and has no labels to predict. "
+    "To classify with it, name the folder as the encoder of a MultilabelClassifier and fit."
+)
+"""What to say of an encoder's bundle where a classifier's is wanted."""
 
 
 @dataclass(frozen=True)
@@ -134,17 +145,31 @@ class Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write a classifier's `tocsin.json`; see `write_plain`."""
+    write_plain(folder, asdict(manifest))
+
+
+def write_plain(folder: Path, plain: dict[str, Any]) -> None:
     """Write `tocsin.json`, whole or not at all; last of all files: a folder without it is known to be incomplete."""
-    text = json.dumps(asdict(manifest), indent=2, ensure_ascii=False)
+    text = json.dumps(plain, indent=2, ensure_ascii=False)
     with whole_file(folder / _NAME) as part:
         part.write_text(text + "\n", encoding="utf-8")
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read and check `tocsin.json`.
+def kind_of(folder: Path) -> str:
+    """What a bundle is: "classifier" or "encoder".
 
     Raises:
-        BundleError: Missing, not JSON, of another format, or with a value of the wrong kind.
+        BundleError: No bundle, or one of another format.
+    """
+    return str(read_plain(folder).get("kind", "classifier"))
+
+
+def read_plain(folder: Path) -> dict[str, Any]:
+    """The mapping that `tocsin.json` holds, of whatever kind of bundle.
+
+    Raises:
+        BundleError: Missing, not JSON, or of another format.
     """
     path = folder / _NAME
     try:
@@ -160,6 +185,19 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(plain, dict) or plain.get("format") != FORMAT:
         found = plain.get("format") if isinstance(plain, dict) else type(plain).__name__
         raise BundleError(f"{path} is of format {found!r}; this version of Tocsin reads format {FORMAT}.")
+    return plain
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check a classifier's `tocsin.json`.
+
+    Raises:
+        BundleError: Missing, not JSON, of another format, of an encoder, or with a value of the wrong kind.
+    """
+    path = folder / _NAME
+    plain = read_plain(folder)
+    if plain.get("kind") == "encoder":
+        raise BundleError(f"{folder} {ONLY_VECTORS}")
     try:
         manifest = _manifest(plain)
     except (KeyError, TypeError, ValueError) as error:
@@ -180,14 +218,6 @@ def _origin(plain: Any) -> Origin | None:
     return origin
 
 
-def _component(value: Any) -> ComponentName:
-    name, arguments = value["name"], value["arguments"]
-    if not isinstance(name, str) or not name.isidentifier() or not isinstance(arguments, dict):
-        # A dotted path would be an invitation to import something.
-        raise ValueError(f"{name!r} is no component's short name")
-    return ComponentName(name, arguments, _origin(value.get("origin")))
-
-
 def chain_from_plain(plain: Any) -> SavedChain:
     """Return a chain as it stands in `tocsin.json`.
 
@@ -200,7 +230,9 @@ def chain_from_plain(plain: Any) -> SavedChain:
             f"The chain is of format {plain['format']!r}; this version of Tocsin reads format {CHAIN_FORMAT}. Use the "
             "version that wrote it, or fit the chain anew: tocsin calibrate."
         )
-    steps = [SavedStep(step["role"], _component(step["component"]), step["state"]) for step in plain["steps"]]
+    steps = [
+        SavedStep(step["role"], component_of(step["component"]), step["state"]) for step in plain["steps"]
+    ]
     roles = [step.role for step in steps]
     if not roles or roles != [role for role in STEPS if role in roles]:
         raise ValueError(
@@ -211,7 +243,22 @@ def chain_from_plain(plain: Any) -> SavedChain:
     labels, facts = plain["labels"], plain["facts"]
     if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
         raise ValueError("the chain's labels are no list of names")
+    if not isinstance(facts, dict):
+        raise ValueError("the chain's facts are no mapping")
     return SavedChain(labels, steps, {str(key): str(value) for key, value in facts.items()})
+
+
+def component_of(value: Any) -> ComponentName:
+    """A component as `tocsin.json` names it.
+
+    Raises:
+        KeyError, TypeError, ValueError: It is none.
+    """
+    name, arguments = value["name"], value["arguments"]
+    if not isinstance(name, str) or not name.isidentifier() or not isinstance(arguments, dict):
+        # A dotted path would be an invitation to import something.
+        raise ValueError(f"{name!r} is no component's short name")
+    return ComponentName(name, arguments, _origin(value.get("origin")))
 
 
 def _manifest(plain: dict[str, Any]) -> Manifest:
@@ -222,12 +269,12 @@ def _manifest(plain: dict[str, Any]) -> Manifest:
         raise ValueError("labels are no list of names")
     return Manifest(
         labels=labels,
-        cleaner=_component(plain["cleaner"]),
+        cleaner=component_of(plain["cleaner"]),
         prompt=str(plain["prompt"]),
         max_length=int(plain["max_length"]),
         encoder=plain["encoder"],
-        head=_component(plain["head"]),
-        pooling=None if plain["pooling"] is None else _component(plain["pooling"]),
+        head=component_of(plain["head"]),
+        pooling=None if plain["pooling"] is None else component_of(plain["pooling"]),
         threshold=float(plain["threshold"]),
         canaries=[
             Canary(str(c["text"]), str(c["tokens"]), [float(p) for p in c["probabilities"]])

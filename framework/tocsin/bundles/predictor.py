@@ -1,4 +1,7 @@
-"""Texts to logits and vectors with a loaded encoder, pooling and head. Axes: N texts, T tokens, D width, L labels."""
+"""Texts to logits and vectors with a loaded encoder, pooling and head.
+
+Axes: N texts, T tokens, D width, E width of projected vectors, L labels.
+"""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -6,48 +9,35 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tocsin.batches.passes import MessagePass, collate, cut_passes
+from tocsin.errors import ConfigError
 from tocsin.models import network
 from tocsin.models.encoders import Encoder
 from tocsin.models.heads import FeatureHead, Head
 from tocsin.models.pooling import Pooling
 
-__all__ = ["Predictor"]
+__all__ = ["Predictor", "TextRunner", "VectorRunner"]
 
 
-class Predictor:
-    """Runs texts through the network in float32, sorted by length into passes; results come in the order of the texts.
+class TextRunner:
+    """Runs texts through a network in float32, sorted by length into passes; results come in the order of the texts.
 
     Args:
         encoder: Loaded.
-        head: Built and filled.
-        pooling: Built and filled; None for heads that read tokens.
-        labels: L.
         max_length: Tokens a text keeps at most.
         device: Where to compute, such as "cpu" or "cuda".
         tokens_per_pass: Budget of a pass, padding included; changes results by rounding alone (about 1e-6).
     """
 
     def __init__(
-        self,
-        encoder: Encoder,
-        head: Head,
-        pooling: Pooling | None,
-        labels: int,
-        max_length: int,
-        device: str = "cpu",
-        tokens_per_pass: int | None = None,
+        self, encoder: Encoder, max_length: int, device: str = "cpu", tokens_per_pass: int | None = None
     ) -> None:
-        self.encoder, self.head = encoder.to(device), head.to(device)
-        self.pooling = None if pooling is None else pooling.to(device)
-        self.labels, self.max_length, self.device = labels, max_length, device
+        self.encoder = encoder.to(device).eval()
+        self.max_length, self.device = max_length, device
         self.tokens_per_pass = tokens_per_pass or (1024 if device == "cpu" else 16384)
         self._backend: Any = None
-        for module in (encoder, head, pooling):
-            if module is not None:
-                module.eval()
 
     def token_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Token ids of cleaned texts, prompt and special tokens included, at most `max_length`."""
@@ -64,27 +54,6 @@ class Predictor:
     def tokens_digest(ids: np.ndarray) -> str:
         """SHA-256 of token ids, hexadecimal."""
         return hashlib.sha256(ids.astype("<i4").tobytes()).hexdigest()
-
-    def logits(self, texts: Sequence[str], advance: Callable[[int], None] = lambda done: None) -> np.ndarray:
-        """Logits `(N, L)` float32 of cleaned texts."""
-
-        def run(part: MessagePass) -> Tensor:
-            return network.logits(self.encoder, self.pooling, self.head, part.input_ids_BT, part.mask_BT)
-
-        return self._run(texts, run, self.labels, advance)
-
-    def vectors(self, texts: Sequence[str], advance: Callable[[int], None] = lambda done: None) -> np.ndarray:
-        """Vectors `(N, D)` float32: pooled, or for a head that reads the first token, that token's state."""
-
-        def run(part: MessagePass) -> Tensor:
-            hidden_BTD = self.encoder(part.input_ids_BT, part.mask_BT)
-            if self.pooling is not None:
-                return self.pooling(hidden_BTD, part.mask_BT)
-            if isinstance(self.head, FeatureHead):
-                return self.head.features(hidden_BTD, part.mask_BT, None)
-            return hidden_BTD[:, 0]
-
-        return self._run(texts, run, self.encoder.width, advance)
 
     def _passes(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, MessagePass]]:
         tokens = self.token_ids(texts)
@@ -108,3 +77,94 @@ class Predictor:
                 result[chosen] = network(part).float().cpu().numpy()
                 advance(len(chosen))
         return result
+
+
+class Predictor(TextRunner):
+    """A classifier's network: logits and vectors of texts.
+
+    Args:
+        encoder: Loaded.
+        head: Built and filled; None where only vectors are asked for, which then needs a pooling.
+        pooling: Built and filled; None for heads that read tokens.
+        labels: L.
+        max_length: Tokens a text keeps at most.
+        device: Where to compute, such as "cpu" or "cuda".
+        tokens_per_pass: Budget of a pass, padding included; changes results by rounding alone (about 1e-6).
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        head: Head | None,
+        pooling: Pooling | None,
+        labels: int,
+        max_length: int,
+        device: str = "cpu",
+        tokens_per_pass: int | None = None,
+    ) -> None:
+        super().__init__(encoder, max_length, device, tokens_per_pass)
+        self.head = None if head is None else head.to(device).eval()
+        self.pooling = None if pooling is None else pooling.to(device).eval()
+        self.labels = labels
+
+    def logits(self, texts: Sequence[str], advance: Callable[[int], None] = lambda done: None) -> np.ndarray:
+        """Logits `(N, L)` float32 of cleaned texts; ConfigError without a head."""
+        head = self.head
+        if head is None:
+            raise ConfigError("This encoder has no head and so no logits; ask it for vectors.")
+
+        def run(part: MessagePass) -> Tensor:
+            return network.logits(self.encoder, self.pooling, head, part.input_ids_BT, part.mask_BT)
+
+        return self._run(texts, run, self.labels, advance)
+
+    def vectors(self, texts: Sequence[str], advance: Callable[[int], None] = lambda done: None) -> np.ndarray:
+        """Vectors `(N, D)` float32: pooled, or for a head that reads the first token, that token's state."""
+
+        def run(part: MessagePass) -> Tensor:
+            hidden_BTD = self.encoder(part.input_ids_BT, part.mask_BT)
+            if self.pooling is not None:
+                return self.pooling(hidden_BTD, part.mask_BT)
+            if isinstance(self.head, FeatureHead):
+                return self.head.features(hidden_BTD, part.mask_BT, None)
+            return hidden_BTD[:, 0]
+
+        return self._run(texts, run, self.encoder.width, advance)
+
+
+class VectorRunner(TextRunner):
+    """An encoder's network alone: vectors of texts.
+
+    Args:
+        encoder: Loaded.
+        pooling: Built and filled.
+        projection: What follows it; None for nothing.
+        max_length: Tokens a text keeps at most.
+        device: Where to compute, such as "cpu" or "cuda".
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        pooling: Pooling,
+        projection: nn.Linear | None,
+        max_length: int,
+        device: str = "cpu",
+    ) -> None:
+        super().__init__(encoder, max_length, device)
+        self.pooling = pooling.to(device).eval()
+        self.projection = None if projection is None else projection.to(device).eval()
+
+    @property
+    def width(self) -> int:
+        """E of the vectors."""
+        return self.encoder.width if self.projection is None else self.projection.out_features
+
+    def vectors(self, texts: Sequence[str], advance: Callable[[int], None] = lambda done: None) -> np.ndarray:
+        """Vectors `(N, E)` float32."""
+
+        def run(part: MessagePass) -> Tensor:
+            pooled_BD: Tensor = self.pooling(self.encoder(part.input_ids_BT, part.mask_BT), part.mask_BT)
+            return pooled_BD if self.projection is None else self.projection(pooled_BD)
+
+        return self._run(texts, run, self.width, advance)

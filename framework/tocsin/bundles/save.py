@@ -1,17 +1,18 @@
 """Writing a bundle: one folder that transformers, sentence-transformers and Tocsin load."""
 
 import copy
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors.torch import save_file
-from torch import Tensor
 
 from tocsin.arguments import Origin, RemembersArguments, fault_of_arguments
 from tocsin.bundles.canaries import make_canaries
+from tocsin.bundles.files import (
+    encoder_state,
+    plain_config,
+    save_sentence_transformers,
+    save_tensors,
+    save_tokenizer,
+)
 from tocsin.bundles.manifest import ComponentName, Manifest, write_manifest
 from tocsin.bundles.predictor import Predictor
 from tocsin.bundles.verify import verify_written
@@ -22,17 +23,7 @@ from tocsin.models.pooling import ClsPooling, MeanPooling, Pooling
 from tocsin.text.cleaners import Cleaner
 from tocsin.text.folders import whole_folder
 
-__all__ = ["save_bundle"]
-
-# sentence-transformers' modes, and the names of their switches in its folders.
-_SWITCHES = {
-    "cls": "cls_token",
-    "lasttoken": "lasttoken",
-    "max": "max_tokens",
-    "mean": "mean_tokens",
-    "mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "weightedmean": "weightedmean_tokens",
-}
+__all__ = ["named", "save_bundle"]
 
 
 def save_bundle(
@@ -79,11 +70,11 @@ def save_bundle(
         _save_encoder(inner, model, max_length, native)
         model.encoder.save_extras(part)
         if not native:
-            _save_tensors(part / "head.safetensors", dict(model.head.state_dict()))
+            save_tensors(part / "head.safetensors", dict(model.head.state_dict()))
         if model.pooling is not None and model.pooling.state_dict():
-            _save_tensors(part / "pooling.safetensors", dict(model.pooling.state_dict()))
-        _save_sentence_transformers(
-            part, _vector_pooling(model), model, "" if native else "encoder", max_length
+            save_tensors(part / "pooling.safetensors", dict(model.pooling.state_dict()))
+        save_sentence_transformers(
+            part, _vector_pooling(model), model.encoder, "" if native else "encoder", max_length
         )
         predictor = Predictor(
             copy.deepcopy(model.encoder).float(),
@@ -99,12 +90,12 @@ def save_bundle(
             part,
             Manifest(
                 labels=list(model.label_names),
-                cleaner=_named(cleaner, origin),
+                cleaner=named(cleaner, origin),
                 prompt=model.encoder.prompt,
                 max_length=max_length,
                 encoder="." if native else "encoder",
-                head=_named(model.head, origin),
-                pooling=None if model.pooling is None else _named(model.pooling, origin),
+                head=named(model.head, origin),
+                pooling=None if model.pooling is None else named(model.pooling, origin),
                 threshold=0.5,
                 canaries=canaries,
                 written_by=version,
@@ -115,7 +106,12 @@ def save_bundle(
     return folder
 
 
-def _named(component: RemembersArguments, origin: Callable[[type], Origin] | None) -> ComponentName:
+def named(component: RemembersArguments, origin: Callable[[type], Origin] | None) -> ComponentName:
+    """A component as a bundle names it.
+
+    Raises:
+        BundleError: An argument is no plain data.
+    """
     fault = fault_of_arguments(component)
     if fault:
         raise BundleError(fault)
@@ -133,19 +129,8 @@ def _vector_pooling(model: MultilabelClassifier) -> Pooling:
     return MeanPooling() if means else ClsPooling()
 
 
-def _save_tensors(path: Path, state: dict[str, Tensor]) -> None:
-    # Contiguous copies: safetensors refuses tensors that share memory, as tied or sliced weights do.
-    tensors = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in state.items()}
-    save_file(tensors, path, metadata={"format": "pt"})
-
-
 def _save_encoder(folder: Path, model: MultilabelClassifier, max_length: int, native: bool) -> None:
-    config = copy.deepcopy(model.encoder.config)
-    state = {
-        name: value.float() if value.is_floating_point() else value
-        for name, value in model.encoder.pretrained_state().items()
-    }
-    config.dtype = torch.float32
+    config, state = plain_config(model.encoder), encoder_state(model.encoder)
     if native:
         assert isinstance(model.head, NativeHead)
         assert model.head.layout is not None
@@ -157,58 +142,8 @@ def _save_encoder(folder: Path, model: MultilabelClassifier, max_length: int, na
         config.problem_type = "multi_label_classification"
         config.id2label = dict(enumerate(model.label_names))
         config.label2id = {name: i for i, name in enumerate(model.label_names)}
-    else:
-        config.architectures = (
-            [type(model.encoder.model).__name__] if hasattr(model.encoder, "model") else None
-        )
-        if model.encoder.pooler is not None:
-            state |= {f"pooler.{name}": value for name, value in model.encoder.pooler.items()}
+    elif model.encoder.pooler is not None:
+        state |= {f"pooler.{name}": value for name, value in model.encoder.pooler.items()}
     config.save_pretrained(folder)
-    _save_tensors(folder / "model.safetensors", state)
-    tokenizer = copy.deepcopy(model.tokenizer)
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
-    # So that `truncation=True` of a pipeline cuts where training did.
-    tokenizer.model_max_length = max_length
-    tokenizer.save_pretrained(folder)
-
-
-def _save_sentence_transformers(
-    folder: Path, pooling: Pooling, model: MultilabelClassifier, inner: str, max_length: int
-) -> None:
-    mode = pooling.sentence_transformers_mode
-    if mode is None:
-        return
-
-    def write(path: Path, content: Any) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-    modules = [("0", inner, "Transformer"), ("1", "1_Pooling", "Pooling")]
-    write(
-        folder / "modules.json",
-        [
-            {"idx": i, "name": name, "path": path, "type": f"sentence_transformers.models.{kind}"}
-            for i, (name, path, kind) in enumerate(modules)
-        ],
-    )
-    write(
-        folder / "1_Pooling" / "config.json",
-        {
-            "word_embedding_dimension": model.encoder.width,
-            **{f"pooling_mode_{switch}": mode == known for known, switch in _SWITCHES.items()},
-            "include_prompt": True,
-        },
-    )
-    write(
-        folder / inner / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False}
-    )
-    prompt = model.encoder.prompt
-    write(
-        folder / "config_sentence_transformers.json",
-        {
-            "prompts": {"text": prompt} if prompt else {},
-            "default_prompt_name": "text" if prompt else None,
-            "similarity_fn_name": "cosine",
-        },
-    )
+    save_tensors(folder / "model.safetensors", state)
+    save_tokenizer(folder, model.encoder, max_length)

@@ -5,17 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = "compare two scores files of the same messages by paired bootstrap"
+HELP = "compare two scores files of the same messages: differences with intervals, then p-values"
 
 __all__ = ["HELP", "main"]
-
-_FIGURES = (
-    "macro_roc_auc",
-    "macro_average_precision",
-    "macro_f1",
-    "micro_roc_auc",
-    "micro_average_precision",
-)
 
 
 def main(argv: list[str]) -> int:
@@ -24,7 +16,7 @@ def main(argv: list[str]) -> int:
     Raises:
         TocsinError: For files that cannot be compared; SystemExit(2) for a wrong command line.
     """
-    from tocsin.cli.evaluate import add_common_arguments, console, json_text, model_names
+    from tocsin.cli.evaluate import add_common_arguments, console, json_text, model_names, write_text
 
     parser = argparse.ArgumentParser(
         prog="tocsin compare", description=f"C{HELP[1:]}: differences are first minus second."
@@ -38,28 +30,46 @@ def main(argv: list[str]) -> int:
         help="two scores files of one split",
     )
     add_common_arguments(parser)
+    parser.add_argument(
+        "--by", nargs="+", default=[], metavar="COLUMN", help="also compare within: lang, genre ..."
+    )
+    parser.add_argument(
+        "--adjust",
+        choices=("holm", "benjamini-hochberg"),
+        default="holm",
+        help="how p-values of many labels or slices are adjusted (default %(default)s)",
+    )
+    parser.add_argument("--labels", action="store_true", help="show every label, not those alone that differ")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="write comparison.json and comparison.md here"
+    )
     options = parser.parse_args(argv)
 
-    from dataclasses import asdict
-
-    from tocsin.scores.metrics import evaluate
-    from tocsin.scores.report import comparison
-    from tocsin.scores.sections import render_sections
-    from tocsin.scores.statistics import paired_bootstrap
+    from tocsin.scores.comparison import compare
+    from tocsin.scores.comparison_report import comparison_sections, comparison_to_dict
+    from tocsin.scores.sections import render_sections, sections_to_markdown
     from tocsin.scores.table import ScoresTable
 
     a, b = (ScoresTable.read(path) for path in options.scores)
-    name_a, name_b = model_names(options.scores, (a, b), options.name)
-    differences = paired_bootstrap(
-        a, b, _FIGURES, options.draws, options.seed, options.groups, thresholds=options.threshold
+    names = model_names(options.scores, (a, b), options.name)
+    found = compare(
+        a,
+        b,
+        draws=options.draws,
+        seed=options.seed,
+        groups=options.groups,
+        thresholds=options.threshold,
+        by=options.by,
+        adjustment=options.adjust,
     )
+    pair = names[0], names[1]
+    facts = comparison_to_dict(pair, found)
+    if options.output is not None:
+        write_text(options.output / "comparison.json", json_text(facts))
+        report = comparison_sections(pair, found, per_label=True)
+        write_text(options.output / "comparison.md", sections_to_markdown(report))
     if options.json:
-        plain = {
-            figure: {key: None if value != value else value for key, value in asdict(difference).items()}
-            for figure, difference in differences.items()
-        }
-        print(json_text({"a": name_a, "b": name_b, "a_minus_b": plain}), end="")
+        print(json_text(facts), end="")
     else:
-        metrics = evaluate(a, options.threshold), evaluate(b, options.threshold)
-        console().print(render_sections([comparison((name_a, name_b), metrics, differences)]))
+        console().print(render_sections(comparison_sections(pair, found, per_label=options.labels)))
     return 0

@@ -56,6 +56,7 @@ def main(argv: list[str]) -> int:
             draws=options.draws,
             seed=options.seed,
             groups=options.groups,
+            details=options.labels or options.output is not None,
         )
         for table, name in zip(tables, names, strict=True)
     ]
@@ -65,11 +66,41 @@ def main(argv: list[str]) -> int:
         write_text(options.output / "metrics.json", json_text(facts))
         report = [*sections(results, per_label=True), *added]
         write_text(options.output / "report.md", sections_to_markdown(report))
+        _write_figures(options.output, tables, names, options.threshold)
     if options.json:
         print(json_text(facts), end="")
     else:
         console().print(render_sections([*sections(results, per_label=options.labels), *added]))
     return 0
+
+
+def _write_figures(
+    folder: Path, tables: Sequence[ScoresTable], names: Sequence[str], threshold: float
+) -> None:
+    """Write the figures of each table as PNG; where matplotlib is missing, say what would add it."""
+    import re
+    import sys
+
+    from tocsin.errors import ConfigError
+    from tocsin.scores.figures import figures
+
+    for number, (table, name) in enumerate(zip(tables, names, strict=True), start=1):
+        # a name may be a path; two names may differ in signs alone
+        part = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
+        target = folder / "figures" if len(tables) == 1 else folder / "figures" / f"{number}-{part}"
+        try:
+            found = figures(table, threshold)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "matplotlib":
+                raise
+            print("No figures: pip install 'tocsin[figures]' adds matplotlib.", file=sys.stderr)
+            return
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            for title, figure in found.items():
+                figure.savefig(target / f"{title}.png")
+        except OSError as error:
+            raise ConfigError(f"--output: {target} cannot be written ({error.strerror or error}).") from error
 
 
 def _added_sections(registry: Registry, tables: Sequence[ScoresTable], names: Sequence[str]) -> list[Section]:
@@ -166,12 +197,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--by", nargs="+", default=[], metavar="COLUMN", help="also cut by these columns: lang, genre ..."
     )
-    parser.add_argument("--labels", action="store_true", help="print the figures of every label too")
+    parser.add_argument(
+        "--labels",
+        action="store_true",
+        help="print the figures of every label too, confusions and the worst errors",
+    )
     parser.add_argument(
         "--prior",
         type=Path,
         metavar="FILE",
         help="scores file of the training split: its label shares make the prior baseline",
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="write metrics.json and report.md here")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="write metrics.json, report.md and figures/ here"
+    )
     return parser

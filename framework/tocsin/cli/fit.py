@@ -12,16 +12,20 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 
 from tocsin.bundles.callback import BundleWriter
+from tocsin.bundles.encoder_callback import EncoderBundleWriter
 from tocsin.cli.chains import chain_beside
 from tocsin.cli.evaluate import console as table_console
 from tocsin.cli.noise import without_noise
 from tocsin.cli.parser import Config
+from tocsin.cli.verbs import CORE_VERBS
 from tocsin.errors import ConfigError
 from tocsin.plugins.manager import load_plugins
 from tocsin.plugins.parsing import instantiate
 from tocsin.plugins.registry import Registry
 from tocsin.training.checkpoints import BestCheckpoint
 from tocsin.training.curves import TensorBoardCurves
+from tocsin.training.figures import FiguresAfterTest
+from tocsin.training.heat_map import MatchingHeatMap
 from tocsin.training.loggers import RunCsvLogger, RunTensorBoardLogger
 from tocsin.training.progress import FitProgressBar
 from tocsin.training.recorder import RunRecorder
@@ -84,7 +88,7 @@ def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> in
         finally:
             run.close()
     if is_first_rank():
-        _report(verb, run, built.data, bundle, registry)
+        _report(verb, run, built.model, built.data, bundle, registry)
     return 0
 
 
@@ -178,15 +182,21 @@ def _callbacks(
     if settings.get("enable_progress_bar") is not False and not _has(given, FitProgressBar):
         added.append(FitProgressBar())
     # Without loggers or checkpoints (fast_dev_run) there is nothing to draw into or to make a bundle of.
+    if verb == "test":
+        added.append(FiguresAfterTest())
     if verb != "fit" or settings.get("fast_dev_run"):
         return added
     if not _has(given, TensorBoardCurves):
         added.append(TensorBoardCurves())
+    if not _has(given, MatchingHeatMap):
+        added.append(MatchingHeatMap())
     if settings.get("enable_checkpointing") is not False:
         if not _has(given, BestCheckpoint):
             added.append(BestCheckpoint(dirpath=str(run.checkpoints)))
         scores = str(run.scores / "validation.parquet")
+        # Each knows its own kind of model.
         added.append(BundleWriter(str(bundle), name=run.name, scores=scores, origin=registry.origin))
+        added.append(EncoderBundleWriter(str(bundle), name=run.name, origin=registry.origin))
     return added
 
 
@@ -200,7 +210,9 @@ def _loggers(verb: str, run: Run, given: Any) -> Any:
         return False
     users = [] if given is None or given is True else list(given) if isinstance(given, list) else [given]
     own = [RunCsvLogger(str(run.path))]
-    return [RunTensorBoardLogger(str(run.path)), *own, *users] if verb == "fit" else [*own, *users]
+    # a validation draws nothing
+    events = [] if verb == "validate" else [RunTensorBoardLogger(str(run.path))]
+    return [*events, *own, *users]
 
 
 def _execute(trainer: Trainer, verb: str, model: Any, data: Any, checkpoint: str | None) -> None:
@@ -228,13 +240,16 @@ def _execute(trainer: Trainer, verb: str, model: Any, data: Any, checkpoint: str
             signal.signal(signal.SIGINT, interrupt)
 
 
-def _report(verb: str, run: Run, data: Any, bundle: Path, registry: Registry) -> None:
+def _report(verb: str, run: Run, model: Any, data: Any, bundle: Path, registry: Registry) -> None:
     """Print the run's scores with trivial baselines beside, where it lies, and the next commands."""
     console = table_console()
     console.print()
     stage = "test" if verb == "test" else "validation"
     path = run.scores / f"{stage}.parquet"
-    if path.is_file():
+    history = getattr(model, "history", None)
+    if history is not None:
+        _report_matching(verb, history, console)
+    elif path.is_file():
         from tocsin.scores.report import assess, sections
         from tocsin.scores.sections import render_sections
         from tocsin.scores.statistics import affordable_draws
@@ -254,7 +269,9 @@ def _report(verb: str, run: Run, data: Any, bundle: Path, registry: Registry) ->
     if verb == "fit":
         console.print("Next:")
         best = (run.checkpoints / "best.ckpt").is_file()
-        for line in _next_commands(folder, _short(bundle) if bundle.is_dir() else None, best):
+        made = _short(bundle) if bundle.is_dir() else None
+        commands = _next_commands if history is None else _next_after_distilling
+        for line in commands(folder, made, best):
             console.print(f"  {line}", soft_wrap=True, highlight=False, markup=False)
 
 
@@ -266,6 +283,48 @@ def _next_commands(folder: str, bundle: str | None, best: bool) -> list[str]:
         files = ["--input", "MESSAGES.csv", "--output", "LABELS.parquet"]
         commands.append(["tocsin", "predict", "--bundle", bundle, *files])
     return [shlex.join(command) for command in commands]
+
+
+def _next_after_distilling(folder: str, bundle: str | None, best: bool) -> list[str]:
+    commands = [["tensorboard", "--logdir", folder]]
+    if bundle is not None and "match" in CORE_VERBS:
+        commands.append(["tocsin", "match", "--bundle", bundle, "--pairs", "PAIRS.parquet"])
+    lines = [shlex.join(command) for command in commands]
+    if bundle is not None:
+        lines.append(
+            f"encoder: {{class_path: SentenceEncoder, init_args: {{name: {bundle}}}}}  # in a classifier's YAML"
+        )
+    return lines
+
+
+def _report_matching(verb: str, history: list[Any], console: Any) -> None:
+    """Print matching accuracy and squared error of each language, of a fit's best step with the start beside it."""
+    from rich.table import Table
+
+    if not history:
+        console.print("No figures: this run had no held-out pairs.")
+        return
+    best, before = history[-1], None
+    if verb == "fit":
+        trained = [found for found in history if found.step > 0] or history
+        best = max(trained, key=lambda found: (found.scalars()["validation/matching"], -found.step))
+        before = history[0] if history[0].step == 0 and history[0] is not best else None
+    which = f" at step {best.step:,}" + (", the best" if verb == "fit" else "")
+    table = Table(title=f"held-out pairs{which}", title_justify="left")
+    table.add_column("language")
+    for name in ("sentences", *(["matching before"] if before else []), "matching", "MSE"):
+        table.add_column(name, justify="right")
+    for lang in sorted(best.matching):
+        earlier = [f"{before.matching[lang]:.3f}" if lang in before.matching else ""] if before else []
+        table.add_row(
+            lang, f"{best.sentences[lang]:,}", *earlier, f"{best.matching[lang]:.3f}", f"{best.mse[lang]:.4g}"
+        )
+    means = best.scalars()
+    earlier = [f"{before.scalars()['validation/matching']:.3f}"] if before else []
+    table.add_row(
+        "mean", "", *earlier, f"{means['validation/matching']:.3f}", f"{means['validation/mse']:.4g}"
+    )
+    console.print(table)
 
 
 def _bundle_folder(run: Run) -> Path:

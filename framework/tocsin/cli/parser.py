@@ -64,7 +64,8 @@ class Config(LightningCLI):
         """Add `labels`, linked into the model and the data when the arguments are parsed, and the run's
         options.
         """
-        parser.add_subclass_arguments(LabelScheme, "labels", help="The label scheme.")
+        # A distillation has none; the diagnosis says where they are missing though the model or the data take them.
+        parser.add_subclass_arguments(LabelScheme, "labels", help="The label scheme.", required=False)
         parser.link_arguments("labels", "model.init_args.labels")
         parser.link_arguments("labels", "data.init_args.labels")
         parser.add_argument(

@@ -46,9 +46,10 @@ def main(argv: list[str]) -> int:
             "--lang says the language of every message, --lang-column where it stands: give one of them"
         )
 
-    import tocsin
+    from tocsin.bundles.load import ROLES, load_bundle
+    from tocsin.plugins.manager import load_plugins
 
-    bundle = tocsin.load(options.bundle, device=_device(options.device))
+    bundle = load_bundle(options.bundle, load_plugins(roles=ROLES), device=_device(options.device))
     if bundle.no_chain and not options.raw:
         from tocsin.errors import BundleError
 

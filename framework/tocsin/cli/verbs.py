@@ -33,6 +33,12 @@ CORE_VERBS: dict[str, Verb] = {
         "tocsin.cli.calibrate:main", "fit calibration and decision rule on validation scores, into a bundle"
     ),
     "compare": Verb("tocsin.cli.compare:main", "compare two scores tables, row by row"),
+    "match": Verb(
+        "tocsin.cli.match:main", "find translations by vectors: accuracy per language, both directions"
+    ),
+    "sts": Verb(
+        "tocsin.cli.sts:main", "rank pairs by similarity: correlation with people's scores per language"
+    ),
     "runs": Verb("tocsin.cli.runs:main", "list runs: status, duration, scores, seed, commit"),
     "components": Verb(
         "tocsin.cli.components:main", "list what a YAML file may name; show a component's options"

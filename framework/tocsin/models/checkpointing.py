@@ -1,4 +1,4 @@
-"""What a classifier's checkpoint says of itself beside its weights, and what it leaves to the encoder's source."""
+"""What a checkpoint says of itself beside its weights, and what it leaves to the encoder's source."""
 
 import hashlib
 from typing import Any
@@ -18,8 +18,10 @@ __all__ = [
     "add_average",
     "average_of",
     "check",
+    "check_distiller",
     "check_source",
     "complete",
+    "complete_distiller",
     "names_from_source",
     "source_digest",
     "take_prepared",
@@ -32,7 +34,7 @@ _CODE = ("_instantiator", "_class_path")  # by these Lightning's own loaders nam
 
 
 def names_from_source(encoder: Encoder) -> list[str]:
-    """Names, in the classifier's state, of weights that the encoder's source holds as they are: nothing trains them."""
+    """Names, in the module's state, of weights that the encoder's source holds as they are: nothing trains them."""
     return [
         f"encoder.{name}" for name, parameter in encoder.named_parameters() if not parameter.requires_grad
     ]
@@ -86,6 +88,22 @@ def complete(
     }
 
 
+def complete_distiller(
+    checkpoint: dict[str, Any], encoder: Encoder, pooling: Pooling, width: int, source: str
+) -> None:
+    """Add the components' names and the vectors' width; leave out what the student's source (its digest) holds."""
+    for name in names_from_source(encoder):
+        checkpoint["state_dict"].pop(name, None)
+    checkpoint[_KEY] = {
+        "format": _FORMAT,
+        "kind": "distiller",
+        "encoder": type(encoder).__name__,
+        "pooling": _name(pooling),
+        "width": width,
+        "source": source,
+    }
+
+
 def _name(part: object) -> str:
     return "null" if part is None else type(part).__name__
 
@@ -99,6 +117,34 @@ def check(
         CheckpointError: Made by something else, for another encoder, pooling or head, or naming code.
         LabelError: Other labels, or another order of them.
     """
+    facts = _facts(checkpoint, "classifier")
+    if facts is None:
+        raise CheckpointError(
+            "This checkpoint was not written by a MultilabelClassifier of this version (no label names in it)."
+        )
+    check_same_labels(facts["labels"], labels.names, where="the checkpoint's labels and this model's")
+    _check_parts(facts, encoder=encoder, pooling=pooling, head=head)
+
+
+def check_distiller(checkpoint: dict[str, Any], encoder: Encoder, pooling: Pooling, width: int) -> None:
+    """Compare what a checkpoint says of itself with the distiller that is to take it.
+
+    Raises:
+        CheckpointError: Made by something else, for another student, pooling or width of vectors, or naming code.
+    """
+    facts = _facts(checkpoint, "distiller")
+    if facts is None:
+        raise CheckpointError("This checkpoint was not written by a Distiller of this version.")
+    _check_parts(facts, encoder=encoder, pooling=pooling)
+    if facts["width"] != width:
+        raise CheckpointError(
+            f"The checkpoint's vectors have width {facts['width']}, those of this teacher {width}. Use the "
+            "fit's teacher."
+        )
+
+
+def _facts(checkpoint: dict[str, Any], kind: str) -> dict[str, Any] | None:
+    """What a checkpoint of that kind says of itself; None for another's. A classifier's names no kind."""
     for key in ("hyper_parameters", "datamodule_hyper_parameters"):
         parameters = checkpoint.get(key)
         if isinstance(parameters, dict) and any(name in parameters for name in _CODE):
@@ -107,11 +153,12 @@ def check(
             )
     facts = checkpoint.get(_KEY)
     if not isinstance(facts, dict) or facts.get("format") != _FORMAT:
-        raise CheckpointError(
-            "This checkpoint was not written by a MultilabelClassifier of this version (no label names in it)."
-        )
-    check_same_labels(facts["labels"], labels.names, where="the checkpoint's labels and this model's")
-    for role, part in (("encoder", encoder), ("pooling", pooling), ("head", head)):
+        return None
+    return facts if facts.get("kind", "classifier") == kind else None
+
+
+def _check_parts(facts: dict[str, Any], **parts: object) -> None:
+    for role, part in parts.items():
         mine = _name(part)
         # The first checkpoints of this format named no pooling; most poolings have no weights to tell them apart.
         if facts.get(role, mine) != mine:

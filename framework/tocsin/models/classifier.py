@@ -1,13 +1,9 @@
 """The LightningModule of multilabel classification. Axes: B messages, T tokens, D width, F features, L labels."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from tocsin.batches.passes import MessagePass, Step
@@ -15,19 +11,18 @@ from tocsin.batches.protocols import ServesMessages
 from tocsin.errors import ConfigError
 from tocsin.labels.schemes import LabelScheme
 from tocsin.models import checkpointing, network
-from tocsin.models.averaging import AveragedWeights
 from tocsin.models.encoders import Encoder
 from tocsin.models.evaluation import EvaluatesMessages
 from tocsin.models.facts import StepFacts
 from tocsin.models.frozen import FrozenFeatures, network_key
 from tocsin.models.heads import FeatureHead, Head
 from tocsin.models.losses import BinaryCrossEntropy, Loss
-from tocsin.models.non_finite import NonFiniteSteps
-from tocsin.models.optimizers import AdamW, Optimizer, decay_by_layer, parameter_groups
+from tocsin.models.optimizers import AdamW, Optimizer
 from tocsin.models.pooling import Pooling
 from tocsin.models.probe import start_at_probe
-from tocsin.models.schedules import Constant, LinearWithWarmup, Schedule
-from tocsin.models.settings import check_parts, check_training
+from tocsin.models.schedules import LinearWithWarmup, Schedule
+from tocsin.models.settings import check_parts, check_start
+from tocsin.models.stepping import StepSettings
 
 __all__ = ["MultilabelClassifier", "StepFacts"]
 
@@ -75,38 +70,32 @@ class MultilabelClassifier(EvaluatesMessages):
         non_finite: Literal["stop", "skip"] = "stop",
         max_skipped: int = 10,
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        check_parts(encoder, pooling, head)
-        check_training(
-            head,
-            layer_decay=layer_decay,
-            ema_decay=ema_decay,
-            gradient_clip=gradient_clip,
-            start_from_probe=start_from_probe,
-            probe_l2=probe_l2,
+        super().__init__(
+            StepSettings(
+                optimizer=optimizer or AdamW(),
+                schedule=schedule or LinearWithWarmup(),
+                layer_decay=layer_decay,
+                ema_decay=ema_decay,
+                gradient_clip=gradient_clip,
+                non_finite=non_finite,
+                max_skipped=max_skipped,
+            )
         )
+        check_parts(encoder, pooling, head)
+        check_start(head, start_from_probe=start_from_probe, probe_l2=probe_l2)
         self.labels = labels
         self.encoder = encoder
         self.pooling = pooling
         self.head = head
         self.loss = loss or BinaryCrossEntropy()
-        self.optimizer = optimizer or AdamW()
-        self.schedule = schedule or LinearWithWarmup()
-        self.layer_decay = layer_decay
-        self.ema_decay = ema_decay
-        self.gradient_clip = gradient_clip
         self.rows_in_use = rows_in_use
         self.start_from_probe = start_from_probe
         self.probe_l2 = probe_l2
-        self.last_step = StepFacts()
         self._built = False
         self._step = Step([])
         self._source: str | None = None
         self._restored = False
-        self._non_finite = NonFiniteSteps(non_finite, max_skipped)
         self._frozen: FrozenFeatures | None = None
-        self._average_state: dict[str, Any] | None = None
 
     # Building --------------------------------------------------------------------------------------------------------
 
@@ -149,32 +138,6 @@ class MultilabelClassifier(EvaluatesMessages):
         # Buffers are the same on every rank and never change: broadcasting a table of 250,000 rows each step
         # would cost more than the step.
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """One optimiser, one schedule sized from the real number of optimiser steps; both are stepped by us."""
-        groups = parameter_groups(self, self.optimizer.weight_decay, self.encoder.embedding_parameters())
-        if not groups:
-            raise ConfigError("No weight is trained: the encoder is frozen and the head has none.")
-        by_layer = [1.0] * len(groups)
-        if self.layer_decay is not None:
-            groups, by_layer = decay_by_layer(groups, self.encoder.parameters_by_depth(), self.layer_decay)
-        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
-        optimizer = self.optimizer.build(groups, scaled_gradients=scaled)
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf") and not isinstance(self.schedule, Constant):
-            raise ConfigError(
-                f"{type(self.schedule).__name__} has to know how long the fit is: set trainer.max_epochs or "
-                "trainer.max_steps, or use the schedule Constant."
-            )
-        total = 1 if steps == float("inf") else max(1, int(steps))
-        rates: list[Callable[[int], float]] = [
-            partial(self._rate, factor=factor, total=total) for factor in by_layer
-        ]
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _rate(self, step: int, factor: float, total: int) -> float:
-        return factor * self.schedule.factor(step, total)
 
     # Forward ---------------------------------------------------------------------------------------------------------
 
@@ -235,20 +198,6 @@ class MultilabelClassifier(EvaluatesMessages):
                     strategy.broadcast,
                 )
 
-    def on_train_start(self) -> None:
-        """Begin the average of weights, or go on with a checkpoint's."""
-        if self.ema_decay is not None:
-            trained = ((name, p) for name, p in self.named_parameters() if p.requires_grad)
-            self._average = AveragedWeights(trained, self.ema_decay)
-            if self._average_state is not None:
-                self._average.restore(self._average_state)
-        self._average_state = None
-
-    def on_train_end(self) -> None:
-        """Leave the module with the averaged weights, where they are asked for."""
-        if self._average is not None:
-            self._average.put_in_place()
-
     def on_fit_end(self) -> None:
         """Forget the features of this fit."""
         self._frozen = None
@@ -266,64 +215,21 @@ class MultilabelClassifier(EvaluatesMessages):
 
     def training_step(self, batch: Step, batch_idx: int) -> None:
         """Forward and backward pass by pass; clip, step and schedule once."""
-        optimizer: Any = self.optimizers()
         self._step = batch
-        weight = torch.stack(
-            [self.loss.weight(part.targets_BL, part.known_BL) for part in batch.passes]
-        ).sum()
-        weight = self.trainer.strategy.reduce(weight, reduce_op="sum")
-        # DDP averages gradients over ranks; the step wants their sum over the weight of all ranks.
-        scale = self.trainer.world_size / torch.clamp(weight, min=1e-12)
-        total = torch.zeros((), device=self.device)
-        for number, part in enumerate(batch.passes):
-            with nullcontext() if number == len(batch.passes) - 1 else self._unsynchronised():
-                loss, _ = self.loss(self._logits(part, "train"), part.targets_BL, part.known_BL)
-                scaled = loss * scale
-                self.manual_backward(scaled)
-                total += scaled.detach()
-        total = self.trainer.strategy.reduce(total, reduce_op="mean")
-        self.last_step = StepFacts.of(batch)
-        if not bool(torch.isfinite(total)):
-            self._refuse_step("loss", float(total))
-            optimizer.zero_grad(set_to_none=True)
-            return
-        skipped = self._non_finite.in_row
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if self._non_finite.in_row == skipped:
-            self._non_finite.in_row = 0
-            if self._average is not None:
-                self._average.update()
-        schedule: Any = self.lr_schedulers()
-        self.log("train/loss", total, prog_bar=True, batch_size=1)
-        self.log("train/learning_rate", schedule.get_last_lr()[0], batch_size=1)
-        schedule.step()
+        weights = [self.loss.weight(part.targets_BL, part.known_BL) for part in batch.passes]
+        scale = self._scale(torch.stack(weights).sum())
 
-    def _unsynchronised(self) -> AbstractContextManager[Any]:
-        blocked = getattr(self.trainer.strategy, "block_backward_sync", None)
-        return nullcontext() if blocked is None else blocked()
+        def loss_of(part: MessagePass) -> Tensor:
+            return self.loss(self._logits(part, "train"), part.targets_BL, part.known_BL)[0] * scale
 
-    def _refuse_step(self, what: str, value: float) -> None:
+        self._finish_step(self._backward_each(batch.passes, loss_of), StepFacts.of(batch))
+
+    def _names_of_step(self) -> list[str]:
         rows = np.concatenate([part.rows_B.cpu().numpy() for part in self._step.passes])
         data = self._messages()
-        ids = (
-            [str(i) for i in data.describe(rows[rows >= 0])["ids"]]
-            if data is not None
-            else [str(row) for row in rows]
-        )
-        self._non_finite.refuse(what, value, self.global_step, ids)
-
-    def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """Clip the whole gradient, already unscaled, and record its norm before clipping."""
-        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        limit = float("inf") if self.gradient_clip is None else self.gradient_clip
-        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
-        # A float16 scaler looks for infinities itself, and skips the step.
-        if getattr(self.trainer.precision_plugin, "scaler", None) is None and not torch.isfinite(norm):
-            self._refuse_step("gradient", float(norm))
-            for parameter in parameters:
-                parameter.grad = None  # the optimiser leaves weights without a gradient alone
-        self.log("train/gradient_norm", norm, batch_size=1)
+        if data is None:
+            return [str(row) for row in rows]
+        return [str(i) for i in data.describe(rows[rows >= 0])["ids"]]
 
     # Checkpoints -----------------------------------------------------------------------------------------------------
 

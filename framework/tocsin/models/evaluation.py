@@ -3,15 +3,14 @@
 from abc import abstractmethod
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from tocsin.batches.passes import MessagePass
 from tocsin.batches.protocols import ServesMessages
 from tocsin.labels.schemes import LabelScheme, check_same_labels
-from tocsin.models.averaging import AveragedWeights
 from tocsin.models.losses import Loss
 from tocsin.models.scoring import LogitCollector, scores_table
+from tocsin.models.stepping import StepsByHand, StepSettings
 from tocsin.scores.chain import Chain
 from tocsin.scores.metrics import evaluate
 from tocsin.scores.table import ScoresTable
@@ -19,7 +18,7 @@ from tocsin.scores.table import ScoresTable
 __all__ = ["EvaluatesMessages"]
 
 
-class EvaluatesMessages(LightningModule):
+class EvaluatesMessages(StepsByHand):
     """Scores whole splits; a classifier gives the logits.
 
     Attributes:
@@ -30,12 +29,11 @@ class EvaluatesMessages(LightningModule):
     labels: LabelScheme
     loss: Loss
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, settings: StepSettings) -> None:
+        super().__init__(settings)
         self.scores: dict[str, ScoresTable] = {}
         self.chain: Chain | None = None
         self._collector = LogitCollector(0)
-        self._average: AveragedWeights | None = None
 
     @abstractmethod
     def _logits(self, part: MessagePass, split: str) -> Tensor:
@@ -45,9 +43,6 @@ class EvaluatesMessages(LightningModule):
     def label_names(self) -> tuple[str, ...]:
         """L names in the order of the logits."""
         return tuple(self.labels.names)
-
-    def _fitting(self) -> bool:
-        return self._trainer is not None and self.trainer.state.fn == "fit"
 
     def _messages(self) -> ServesMessages | None:
         data = getattr(self._trainer, "datamodule", None) if self._trainer is not None else None

@@ -1,4 +1,4 @@
-"""Settings of a classifier that cannot be meant together."""
+"""Settings of a classifier, and of any step, that cannot be meant together or are out of range."""
 
 from tocsin.errors import ConfigError
 from tocsin.models.encoders import Encoder
@@ -6,7 +6,7 @@ from tocsin.models.heads import FeatureHead, Head
 from tocsin.models.native_head import NativeHead
 from tocsin.models.pooling import Pooling
 
-__all__ = ["check_parts", "check_training"]
+__all__ = ["check_parts", "check_start", "check_step"]
 
 
 def check_parts(encoder: Encoder, pooling: Pooling | None, head: Head) -> None:
@@ -31,16 +31,8 @@ def check_parts(encoder: Encoder, pooling: Pooling | None, head: Head) -> None:
         )
 
 
-def check_training(
-    head: Head,
-    *,
-    layer_decay: float | None,
-    ema_decay: float | None,
-    gradient_clip: float | None,
-    start_from_probe: bool,
-    probe_l2: float,
-) -> None:
-    """Refuse numbers out of their range, and a probe start for a head that has no features.
+def check_step(*, layer_decay: float | None, ema_decay: float | None, gradient_clip: float | None) -> None:
+    """Refuse numbers of the optimiser step that are out of their range.
 
     Raises:
         ConfigError: What was given, and what is wanted.
@@ -58,6 +50,14 @@ def check_training(
         raise ConfigError(
             f"gradient_clip is {gradient_clip}; wanted a norm above 0, or null for no clipping."
         )
+
+
+def check_start(head: Head, *, start_from_probe: bool, probe_l2: float) -> None:
+    """Refuse a probe start for a head that has no features, and a penalty out of its range.
+
+    Raises:
+        ConfigError: What was given, and what is wanted.
+    """
     if start_from_probe and not isinstance(head, FeatureHead):
         raise ConfigError(
             f"start_from_probe needs a head that reads one vector a message; {type(head).__name__} does not."

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from tocsin.text.messages import source_column as source_column
     from tocsin.text.pairs import PairReader as PairReader
     from tocsin.text.readers import Reader as Reader
+    from tocsin.text.readers import resolve_data_path as resolve_data_path
     from tocsin.text.reading import OnBadRow as OnBadRow
     from tocsin.text.reading import check_columns as check_columns
     from tocsin.text.reading import check_file as check_file
@@ -72,7 +73,7 @@ if TYPE_CHECKING:
 hookimpl = HookimplMarker("tocsin")
 
 _HOMES = {
-    "tocsin.text.readers": ["Reader"],
+    "tocsin.text.readers": ["Reader", "resolve_data_path"],
     "tocsin.text.reading": ["OnBadRow", "check_columns", "check_file", "valid_strings"],
     "tocsin.text.pairs": ["PairReader"],
     "tocsin.text.cleaners": ["Cleaner"],

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from tocsin.labels.schemes import LabelScheme
     from tocsin.models.encoders import Encoder
     from tocsin.models.heads import Head
-    from tocsin.models.losses import Loss
+    from tocsin.models.losses import Loss, VectorLoss
     from tocsin.models.optimizers import Optimizer
     from tocsin.models.pooling import Pooling
     from tocsin.models.schedules import Schedule
     from tocsin.text.cleaners import Cleaner
+    from tocsin.text.pairs import PairReader
     from tocsin.text.readers import Reader
     from tocsin.text.splitters import Splitter
 
@@ -30,6 +31,14 @@ def tocsin_readers() -> list[type[Reader]]:
     from tocsin.text.readers import ArrowReader, CsvReader, JsonLinesReader, ParquetReader
 
     return [ParquetReader, CsvReader, JsonLinesReader, ArrowReader]
+
+
+@hookimpl
+def tocsin_pair_readers() -> list[type[PairReader]]:
+    """Tables with a pair a row."""
+    from tocsin.text.pair_table import PairTable
+
+    return [PairTable]
 
 
 @hookimpl
@@ -63,10 +72,11 @@ def tocsin_label_schemes() -> list[type[LabelScheme]]:
 
 @hookimpl
 def tocsin_encoders() -> list[type[Encoder]]:
-    """Any encoder that transformers loads."""
+    """Any encoder that transformers loads, and any folder of sentence-transformers."""
     from tocsin.models.encoders import TransformerEncoder
+    from tocsin.models.sentence_encoder import SentenceEncoder
 
-    return [TransformerEncoder]
+    return [TransformerEncoder, SentenceEncoder]
 
 
 @hookimpl
@@ -100,6 +110,14 @@ def tocsin_losses() -> list[type[Loss]]:
 
 
 @hookimpl
+def tocsin_vector_losses() -> list[type[VectorLoss]]:
+    """Squared and cosine distance to the teacher, a contrast between its vectors, and spread."""
+    from tocsin.models.losses import Contrastive, CosineDistance, MeanSquaredError, SpreadOut
+
+    return [MeanSquaredError, CosineDistance, Contrastive, SpreadOut]
+
+
+@hookimpl
 def tocsin_optimizers() -> list[type[Optimizer]]:
     """AdamW."""
     from tocsin.models.optimizers import AdamW
@@ -118,12 +136,14 @@ def tocsin_schedules() -> list[type[Schedule]]:
 def models() -> list[type[LightningModule]]:
     """Return the LightningModules that a config's ``model`` may name. Tasks are ours: no hook offers one."""
     from tocsin.models.classifier import MultilabelClassifier
+    from tocsin.models.distiller import Distiller
 
-    return [MultilabelClassifier]
+    return [MultilabelClassifier, Distiller]
 
 
 def data_modules() -> list[type[LightningDataModule]]:
     """Return the LightningDataModules that a config's ``data`` may name."""
     from tocsin.batches.messages import LabelledMessages
+    from tocsin.batches.parallel import ParallelSentences
 
-    return [LabelledMessages]
+    return [LabelledMessages, ParallelSentences]

@@ -55,6 +55,7 @@ def read_corpus(
         raise ConfigError("\n".join(parser.diagnosis.faults()) or f"{config}: {error}") from error
     if not isinstance(given, dict):
         raise ConfigError("\n".join(parser.diagnosis.faults()))
+    _check_holds_messages(given.get("data"), registry)
     sections = {key: given[key] for key in ("labels", "data") if key in given}
     parsed = parser.parse_args(["--config", strict_dump(sections), *overrides])
     arguments = parsed.data.init_args
@@ -64,3 +65,13 @@ def read_corpus(
         arguments.seed = seed if isinstance(seed, int) and not isinstance(seed, bool) else None
     corpus: Corpus = instantiate(parser, parsed, registry).data.corpus()
     return corpus
+
+
+def _check_holds_messages(data: object, registry: Registry) -> None:
+    """Refuse data of another task by name; what is wrong otherwise the parser says."""
+    name = data.get("class_path") if isinstance(data, dict) else data
+    component = registry.components("data").get(str(name).rsplit(".", 1)[-1])
+    if component is not None and not hasattr(component, "corpus"):
+        raise ConfigError(
+            f"data is {component.__name__}, which holds no labelled messages; a config with LabelledMessages is wanted."
+        )

@@ -86,6 +86,8 @@ class Diagnosis:
         for key, role in self.sections.items():
             if given.get(key) is None and key in meant:
                 continue
+            if key == "labels" and given.get(key) is None and not self._takes_labels(given):
+                continue
             if given.get(key) is None:
                 yield f"{key} is missing; {_a(role)} is wanted. Known: {', '.join(self._known(role))}."
             else:
@@ -104,6 +106,18 @@ class Diagnosis:
         yield from forbidden(options)
         rest = {flag: value for flag, value in options.items() if flag not in ADVICE}
         yield from self._arguments("trainer", "the Trainer", self.trainer, rest)
+
+    def _takes_labels(self, given: Mapping[str, Any]) -> bool:
+        """Tell whether labels are wanted: unless everything beside them is named and takes none."""
+        for key, role in self.sections.items():
+            if key == "labels":
+                continue
+            name = given.get(key)
+            name = name.get("class_path") if isinstance(name, dict) else name
+            component = self._resolve(name, role) if isinstance(name, str) else None
+            if component is None or "labels" in parameters_of(component):
+                return True
+        return False
 
     def _spec(self, path: str, given: Any, role: str) -> Iterator[str]:
         """Check a component: its name, then its arguments."""
@@ -173,6 +187,14 @@ class Diagnosis:
 
     def _value(self, path: str, given: Any, annotation: Any, described: str) -> Iterator[str]:
         role, many, others = self._role(annotation)
+        if role is not None and isinstance(given, dict) and _is_mapping(annotation):
+            for key, item in given.items():
+                yield from self._spec(f"{path}.{key}", item, role)
+            return
+        if role is not None and _is_mapping(annotation):
+            wanted = f"a mapping of names to {in_words(role, plural=True)} is wanted"
+            yield f"{path} is {words_of(given)}; {wanted}.{described}"
+            return
         if role is not None:
             if others and not isinstance(given, dict | list) and any(_fits(given, part) for part in others):
                 return
@@ -208,7 +230,14 @@ class Diagnosis:
         role, many, others = None, False, []
         for part in union_parts(annotation):
             listed = typing.get_origin(part) in (list, Sequence, Iterable)
-            found = _role_of(typing.get_args(part)[0] if listed else part)
+            inner = (
+                typing.get_args(part)[0]
+                if listed
+                else typing.get_args(part)[1]
+                if _is_mapping(part)
+                else part
+            )
+            found = _role_of(inner)
             if found is None:
                 others.append(part)
             else:
@@ -242,6 +271,10 @@ def forbidden(options: Mapping[str, Any]) -> list[str]:
         for flag, advice in ADVICE.items()
         if options.get(flag) not in (None, _HARMLESS.get(flag))
     ]
+
+
+def _is_mapping(annotation: Any) -> bool:
+    return typing.get_origin(annotation) is dict
 
 
 def _role_of(annotation: Any) -> str | None:

@@ -135,7 +135,7 @@ def tocsin_losses() -> Sequence[type[Loss]]:
 
 @hookspec
 def tocsin_vector_losses() -> Sequence[type[VectorLoss]]:
-    """Offer losses of distillation: vectors of student and teacher `(B, D)` -> `(sum, weight)`.
+    """Offer losses of distillation: vectors of student and teacher `(B, D)` with weights -> `(sum, weight)`.
 
     Called when a verb builds a distiller. The step divides as for `tocsin_losses`.
     """

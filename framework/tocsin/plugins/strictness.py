@@ -37,6 +37,9 @@ def _walk(path: str, value: Any) -> Iterator[str]:
     if isinstance(value, list | tuple):
         for position, item in enumerate(value):
             yield from _walk(f"{path}[{position}]", item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _walk(f"{path}.{key}", item)
     elif isinstance(value, Namespace) and "class_path" in vars(value):
         if vars(value).get("dict_kwargs"):
             # What a class does with them is written nowhere: WandbLogger hands them to a program that takes the

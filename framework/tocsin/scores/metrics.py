@@ -9,6 +9,8 @@ at hand is NaN and is left out of the macro mean, which therefore says "over k o
     average_precision   undefined without a positive
     f1, recall          undefined without a positive (even where something was decided on)
     precision           undefined without a positive, and where nothing was decided on
+    brier, log_loss     undefined without a known target (`tocsin.scores.probabilities` defines them)
+    calibration_error   undefined with fewer than two known targets (likewise)
 
 macro: plain mean over the labels where the metric is defined. weighted: the mean over the same labels, by
 their positives. micro: all cells of all labels pooled into one. Tied scores count as one step of the curve,
@@ -27,9 +29,12 @@ import pyarrow as pa
 
 from tocsin.errors import DataError
 from tocsin.labels.targets import POSITIVE_FROM
+from tocsin.scores.means import mean_defined, ratio
+from tocsin.scores.probabilities import Bins, log_losses
 from tocsin.scores.table import ScoresTable, sigmoid
 
 __all__ = [
+    "LOSSES",
     "METRICS",
     "UNKNOWN",
     "Metrics",
@@ -40,10 +45,13 @@ __all__ = [
     "precision",
     "recall",
     "roc_auc",
+    "slices_of",
     "thresholds_for",
 ]
 
-METRICS = ("roc_auc", "average_precision", "f1", "precision", "recall")
+LOSSES = ("brier", "log_loss", "calibration_error")
+"""The metrics of which less is better."""
+METRICS = ("roc_auc", "average_precision", "f1", "precision", "recall", *LOSSES)
 UNKNOWN = "(unknown)"
 """Name of the slice of messages whose slice column is null."""
 
@@ -113,6 +121,8 @@ class Metrics:
         defined: Metric name to the number of labels (of L) where it is defined.
         note: Where the figures come from, when the name alone does not tell.
         soft: Whether targets are probabilities, of which those from 0.5 up were counted as positives.
+        messages_known: Messages with at least one known target.
+        messages_decided: Messages for which at least one label counts as on.
     """
 
     n: int
@@ -126,6 +136,20 @@ class Metrics:
     defined: dict[str, int] = field(default_factory=dict)
     note: str = ""
     soft: bool = False
+    messages_known: int = 0
+    messages_decided: int = 0
+
+    @property
+    def coverage(self) -> dict[str, float]:
+        """Shares of what the figures rest on: known cells, messages with a known target, messages decided on.
+
+        NaN without a message.
+        """
+        return {
+            "known_targets": float(ratio(self.known.sum(), self.n * len(self.labels))),
+            "messages_with_a_known_target": float(ratio(self.messages_known, self.n)),
+            "messages_with_a_decision": float(ratio(self.messages_decided, self.n)),
+        }
 
     @property
     def prevalence(self) -> np.ndarray:
@@ -147,6 +171,7 @@ class Metrics:
             "messages": self.n,
             **({"note": self.note} if self.note else {}),
             **({"soft_targets_positive_from": POSITIVE_FROM} if self.soft else {}),
+            "coverage": {name: plain(share) for name, share in self.coverage.items()},
             **{name: plain(value) for name, value in self.flat().items()},
             "labels_defined": {name: [self.defined[name], len(self.labels)] for name in METRICS},
             "per_label": {
@@ -176,17 +201,27 @@ def evaluate(table: ScoresTable, thresholds: float | Sequence[float] = 0.5, *, n
     limits_L = thresholds_for(thresholds, table.labels)
     per_label = {name: np.full(len(table.labels), np.nan) for name in METRICS}
     counts_4L = np.zeros((4, len(table.labels)), dtype=np.int64)  # true on, false on, missed, known
+    lost_2L = np.zeros((2, len(table.labels)))  # sums of squared and of logarithmic losses
+    decided_N = np.zeros(len(table), dtype=bool)
     for i in range(len(table.labels)):  # by label, so that temporary arrays stay (N,) however large the table
         cells = _cells(targets_NL[:, i], table.ranking_NL[:, i], None)
         per_label["roc_auc"][i], per_label["average_precision"][i] = _rank_metrics(*cells)
-        counts_4L[:3, i] = _confusion(targets_NL[:, i], decided_on(table, i, limits_L[i]))
+        on_N = decided_on(table, i, limits_L[i])
+        decided_N |= on_N
+        counts_4L[:3, i] = _confusion(targets_NL[:, i], on_N)
         counts_4L[3, i] = len(cells[0])
+        given = probabilities_of(table, cells[1])
+        lost_2L[:, i] = ((given - cells[0]) ** 2).sum(), log_losses(cells[0], given).sum()
+        per_label["calibration_error"][i] = Bins(cells[0], given).error()
     per_label.update(decision_metrics(*counts_4L[:3]))
+    per_label["brier"], per_label["log_loss"] = ratio(lost_2L, counts_4L[3])
     positives = counts_4L[0] + counts_4L[2]
 
     pooled = _cells(targets_NL.ravel(), table.ranking_NL.ravel(), None)
     micro = dict(zip(METRICS[:2], _rank_metrics(*pooled), strict=True))
     micro.update({name: float(value) for name, value in decision_metrics(*counts_4L[:3].sum(axis=1)).items()})
+    micro["brier"], micro["log_loss"] = ratio(lost_2L.sum(axis=1), counts_4L[3].sum()).tolist()
+    micro["calibration_error"] = Bins(pooled[0], probabilities_of(table, pooled[1])).error()
     return Metrics(
         n=len(table),
         labels=table.labels,
@@ -199,6 +234,8 @@ def evaluate(table: ScoresTable, thresholds: float | Sequence[float] = 0.5, *, n
         defined={name: int(np.isfinite(values).sum()) for name, values in per_label.items()},
         note=note,
         soft=table.soft,
+        messages_known=int((~np.isnan(targets_NL)).any(axis=1).sum()),
+        messages_decided=int(decided_N.sum()),
     )
 
 
@@ -210,6 +247,17 @@ def evaluate_by(
     Raises:
         DataError: When the table has no such column or no targets.
     """
+    return {
+        value: evaluate(table.select(rows), thresholds, note=note) for value, rows in slices_of(table, column)
+    }
+
+
+def slices_of(table: ScoresTable, column: str) -> list[tuple[str, np.ndarray]]:
+    """Return each value of a column with its row numbers, largest first, nulls as "(unknown)".
+
+    Raises:
+        DataError: When the table has no such column.
+    """
     encoded = pa.array(table.column(column), from_pandas=True).dictionary_encode()
     names = [*(str(value) for value in encoded.dictionary.to_pylist()), UNKNOWN]
     codes = encoded.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)
@@ -217,7 +265,7 @@ def evaluate_by(
     counts = np.bincount(codes, minlength=len(names))
     parts = np.split(rows, np.cumsum(counts)[:-1])
     largest_first = sorted(np.flatnonzero(counts), key=lambda code: (-counts[code], names[code]))
-    return {names[code]: evaluate(table.select(parts[code]), thresholds, note=note) for code in largest_first}
+    return [(names[code], parts[code]) for code in largest_first]
 
 
 def thresholds_for(thresholds: float | Sequence[float], labels: Sequence[str]) -> np.ndarray:
@@ -240,18 +288,9 @@ def decided_on(table: ScoresTable, label: int, threshold: float) -> np.ndarray:
     return sigmoid(table.ranking_NL[:, label]) >= threshold
 
 
-def mean_defined(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Mean over the last axis of what is not NaN, by weights of the same shape; NaN where nothing remains."""
-    defined = np.isfinite(values)
-    shares = defined.astype(np.float64) if weights is None else np.where(defined, weights, 0.0)
-    total = shares.sum(axis=-1)
-    return ratio((np.where(defined, values, 0.0) * shares).sum(axis=-1), total)
-
-
-def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """above / below, NaN where below is 0, without a warning."""
-    above, below = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
-    return np.divide(above, below, out=np.full(np.broadcast(above, below).shape, np.nan), where=below != 0)
+def probabilities_of(table: ScoresTable, ranking: np.ndarray) -> np.ndarray:
+    """Return the probabilities (float64) of some of the table's `ranking_NL`."""
+    return sigmoid(ranking) if table.probabilities_NL is None else ranking
 
 
 def _cells(
@@ -277,21 +316,17 @@ def _cells(
 def _rank_metrics(
     positive_N: np.ndarray, scores_N: np.ndarray, weights_N: np.ndarray | None
 ) -> tuple[float, float]:
-    """ROC-AUC and average precision from one sort."""
-    order = np.argsort(scores_N)[
-        ::-1
-    ]  # the order among ties does not count: only the ends of tied groups are read
+    """ROC-AUC and average precision of known cells."""
+    if weights_N is None:
+        return _counted(scores_N[positive_N], scores_N[~positive_N])
+    order = np.argsort(scores_N)[::-1]  # the order among ties does not count: only their ends are read
     ordered = scores_N[order]
     ends = (
         np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)) if len(ordered) else np.empty(0, np.intp)
     )
-    if weights_N is None:
-        on_G = np.cumsum(positive_N[order], dtype=np.int64)[ends]
-        off_G = ends + 1 - on_G
-    else:
-        weights = weights_N[order].astype(np.float64)
-        on_G = np.cumsum(np.where(positive_N[order], weights, 0.0))[ends]
-        off_G = np.cumsum(np.where(positive_N[order], 0.0, weights))[ends]
+    weights = weights_N[order].astype(np.float64)
+    on_G = np.cumsum(np.where(positive_N[order], weights, 0.0))[ends]
+    off_G = np.cumsum(np.where(positive_N[order], 0.0, weights))[ends]
     positives, negatives = (float(on_G[-1]), float(off_G[-1])) if len(ends) else (0.0, 0.0)
     if positives <= 0:
         return np.nan, np.nan
@@ -302,6 +337,27 @@ def _rank_metrics(
     # a positive is worth the negatives below it, and half of those it ties with
     above_G = off_G - np.diff(off_G, prepend=0) / 2.0
     return float(1.0 - gain_G @ (above_G / negatives) / positives), ap
+
+
+def _counted(on_P: np.ndarray, off_Q: np.ndarray) -> tuple[float, float]:
+    """ROC-AUC and average precision from the scores of positives and of negatives.
+
+    Sorting two lists of numbers takes a fraction of the time and memory of ordering the cells by them: all cells of a
+    large table are pooled here.
+    """
+    if not len(on_P):
+        return np.nan, np.nan
+    on_P, off_Q = np.sort(on_P), np.sort(off_Q)
+    starts_G = np.flatnonzero(np.append(True, on_P[1:] != on_P[:-1]))  # of each distinct score
+    gain_G = np.diff(starts_G, append=len(on_P)).astype(np.float64)
+    below_G = np.searchsorted(off_Q, on_P[starts_G], side="left")
+    hits_G = len(on_P) - starts_G
+    ap = float(gain_G @ (hits_G / (hits_G + len(off_Q) - below_G)) / len(on_P))
+    if not len(off_Q):
+        return np.nan, ap
+    tied_G = np.searchsorted(off_Q, on_P[starts_G], side="right") - below_G
+    # a positive is worth the negatives below it, and half of those it ties with
+    return float(gain_G @ (below_G + tied_G / 2.0) / (len(on_P) * len(off_Q))), ap
 
 
 def _confusion(targets_N: np.ndarray, on_N: np.ndarray) -> tuple[int, int, int]:

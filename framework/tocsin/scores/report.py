@@ -7,27 +7,31 @@ the Markdown come.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tocsin.labels.targets import POSITIVE_FROM
 from tocsin.scores.baselines import baselines
-from tocsin.scores.metrics import METRICS, Metrics, evaluate, evaluate_by, mean_defined
+from tocsin.scores.insights import Confusion, WorstError, confusion, worst_errors
+from tocsin.scores.means import mean_defined
+from tocsin.scores.metrics import METRICS, UNKNOWN, Metrics, evaluate, evaluate_by
 from tocsin.scores.sections import Section, render_sections, sections_to_markdown
-from tocsin.scores.statistics import HEADLINE, Difference, Interval, bootstrap
+from tocsin.scores.statistics import HEADLINE, Interval, bootstrap
 from tocsin.scores.table import ScoresTable
 
 if TYPE_CHECKING:
     from rich.console import Group
 
 __all__ = [
+    "FEW_OBSERVATIONS",
     "FEW_POSITIVES",
     "Result",
     "assess",
-    "comparison",
+    "coverage_note",
     "figure_name",
+    "metric_name",
     "render",
     "sections",
     "to_dict",
@@ -36,6 +40,8 @@ __all__ = [
 
 FEW_POSITIVES = 30
 """A label or slice with fewer positives than this is flagged: its figures are mostly chance."""
+FEW_OBSERVATIONS = 5000
+"""So is one with fewer messages, the least that the authors of a published violence classifier advise for a label."""
 
 _NAMES = {
     "roc_auc": "ROC-AUC",
@@ -43,6 +49,9 @@ _NAMES = {
     "f1": "F1",
     "precision": "precision",
     "recall": "recall",
+    "brier": "Brier",
+    "log_loss": "log loss",
+    "calibration_error": "calibration error",
 }
 _SHOWN = (
     *(f"macro_{name}" for name in METRICS),
@@ -63,6 +72,8 @@ class Result:
         intervals: 95% intervals of some figures.
         by: Column name to (value to figures), for languages and other slices.
         resampling: How the intervals were drawn, in words.
+        confusion: Which labels go together; None where nobody asked.
+        worst: The worst errors, by id; likewise.
     """
 
     name: str
@@ -71,6 +82,8 @@ class Result:
     intervals: dict[str, Interval] = field(default_factory=dict)
     by: dict[str, dict[str, Metrics]] = field(default_factory=dict)
     resampling: str = ""
+    confusion: Confusion | None = None
+    worst: Sequence[WorstError] | None = None
 
 
 def assess(
@@ -84,11 +97,12 @@ def assess(
     seed: int = 42,
     groups: str | None = None,
     figures: Sequence[str] = HEADLINE,
+    details: bool = False,
 ) -> Result:
     """Return the metrics of a table with baselines, intervals (none when draws is 0) and slices.
 
     Arguments as in `baselines` (prior), `evaluate` (thresholds), `evaluate_by` (by: columns) and `bootstrap`,
-    whose errors it raises.
+    whose errors it raises; `details` adds what labels are taken for one another and the worst errors.
     """
     unit = f"whole groups of equal {groups}" if groups else "messages"
     return Result(
@@ -98,6 +112,8 @@ def assess(
         intervals=bootstrap(table, figures, draws, seed, groups, thresholds=thresholds) if draws else {},
         by={column: evaluate_by(table, column, thresholds) for column in by},
         resampling=f"{draws:,} bootstrap draws of {unit}, seed {seed}",
+        confusion=confusion(table, thresholds) if details and len(table) else None,
+        worst=worst_errors(table) if details else None,
     )
 
 
@@ -128,6 +144,7 @@ def to_dict(results: Result | Sequence[Result]) -> dict[str, Any]:
                 },
                 "resampling": result.resampling if result.intervals else None,
                 "baselines": {name: metrics.to_dict() for name, metrics in result.baselines.items()},
+                **_details(result),
                 "by": {
                     column: {value: metrics.to_dict() for value, metrics in values.items()}
                     for column, values in result.by.items()
@@ -150,39 +167,66 @@ def sections(results: Result | Sequence[Result], *, per_label: bool = False) -> 
             found.append(_slice_section(group, column))
         if per_label:
             found.append(_label_section(group))
+        for result in group:
+            heading = f"{result.name}: " if len(group) > 1 else ""
+            if result.confusion is not None:
+                found.append(_confusion_section(heading, result.confusion))
+            if result.worst is not None:
+                found.append(_worst_section(heading, result.worst))
     return found
 
 
-def comparison(
-    names: tuple[str, str], metrics: tuple[Metrics, Metrics], differences: dict[str, Difference]
-) -> Section:
-    """Return the table of a paired comparison: each figure of both, their difference and its interval."""
-    a, b = (one.flat() for one in metrics)
-    rows = tuple(
-        (
-            figure_name(figure),
-            _number(a[figure]),
-            _number(b[figure]),
-            _signed(difference.point),
-            f"[{_signed(difference.low)}, {_signed(difference.high)}]",
-            _number(difference.share_not_above),
-            "yes" if difference.beyond_chance else "no",
+def _details(result: Result) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if result.confusion is not None:
+        found["together"] = result.confusion.together_LL.tolist()
+        found["given_instead"] = result.confusion.missed_LL.tolist()
+    if result.worst is not None:
+        found["worst_errors"] = [asdict(error) for error in result.worst]
+    return found
+
+
+def _confusion_section(heading: str, found: Confusion) -> Section:
+    rows = []
+    for i, j in found.pairs():
+        own = found.together_LL[i, i]
+        rows.append(
+            (
+                f"{found.labels[i]} → {found.labels[j]}",
+                f"{found.missed_LL[i, j]:,}",
+                _number(found.taken_LL[i, j]),
+                f"{found.together_LL[i, j]:,}",
+                _number(found.together_LL[i, j] / own if own else np.nan),
+            )
         )
-        for figure, difference in differences.items()
-    )
-    counted = next(iter(differences.values())).draws if differences else 0
     notes = (
-        _coverage(metrics[0]),
-        f"Paired bootstrap: {counted:,} draws, each of the same messages for both models.",
+        "instead: messages that carry the first and not the second label, decided the other way round. "
+        "also on: share of all messages with the first and not the second for which the second is on. "
+        "both: messages that carry both, and their share of the first's.",
     )
-    columns = ("", *names, "difference", "95% interval", "share of draws ≤ 0", "beyond chance")
-    return Section(f"{names[0]} minus {names[1]}", columns, rows, notes)
+    columns = ("label → given", "instead", "also on", "both", "share of first")
+    return Section(f"{heading}Labels taken for one another", columns, tuple(rows), notes)
+
+
+def _worst_section(heading: str, worst: Sequence[WorstError]) -> Section:
+    rows = tuple(
+        (error.id, error.lang or UNKNOWN, error.label, str(error.target), f"{error.probability:.4f}")
+        for error in worst
+    )
+    columns = ("id", "lang", "label", "target", "probability")
+    note = "By log loss, at most three of one label and target. No text stands here: look the ids up in the data."
+    return Section(f"{heading}Worst errors", columns, rows, (note,))
 
 
 def figure_name(figure: str) -> str:
     """Return "macro ROC-AUC" for "macro_roc_auc"."""
     average, metric = figure.split("_", 1)
-    return f"{average} {_NAMES[metric]}"
+    return f"{average} {metric_name(metric)}"
+
+
+def metric_name(metric: str) -> str:
+    """Return "ROC-AUC" for "roc_auc"."""
+    return _NAMES[metric]
 
 
 def _headline_section(group: Sequence[Result]) -> Section:
@@ -197,7 +241,7 @@ def _headline_section(group: Sequence[Result]) -> Section:
             )
         baseline_cells = [_number(metrics.flat()[figure]) for metrics in trivial.values()]
         rows.append((figure_name(figure), *cells, *baseline_cells))
-    notes = [_coverage(group[0].metrics)]
+    notes = [coverage_note(group[0].metrics), *(_decided(result) for result in group)]
     everyone = {result.name: result.metrics for result in group} | trivial
     silent = {name: metrics.defined["precision"] for name, metrics in everyone.items()}
     if any(k < group[0].metrics.defined["recall"] for k in silent.values()):
@@ -221,7 +265,7 @@ def _label_section(group: Sequence[Result]) -> Section:
     rows = []
     for i, label in enumerate(first.labels):
         figures = [_number(result.metrics.per_label[name][i]) for result in group for name in shown]
-        flag = " *" if first.positives[i] < FEW_POSITIVES else ""
+        flag = _flag(int(first.positives[i]), int(first.known[i]))
         rows.append((label + flag, f"{first.positives[i]:,}", _number(first.prevalence[i]), *figures))
     columns = ("label", "positives", "share", *_headings(group, [_NAMES[name] for name in shown]))
     notes = ["share: positives among known targets, which is the AP of a constant; its ROC-AUC is 0.5."]
@@ -239,7 +283,7 @@ def _slice_section(group: Sequence[Result], column: str) -> Section:
         constant = np.where(first.positives > 0, share_L, np.nan)  # a constant's AP, defined where AP is
         rows.append(
             (
-                value + (" *" if positives < FEW_POSITIVES else ""),
+                value + _flag(positives, first.n),
                 f"{first.n:,}",
                 f"{positives:,}",
                 f"{first.defined['roc_auc']} of {len(first.labels)}",
@@ -262,16 +306,22 @@ def _headings(group: Sequence[Result], names: Sequence[str]) -> list[str]:
     return [f"{result.name}: {name}" for result in group for name in names]
 
 
+def _flag(positives: int, observations: int) -> str:
+    marks = ("*" if positives < FEW_POSITIVES else "") + ("†" if observations < FEW_OBSERVATIONS else "")
+    return f" {marks}" if marks else ""
+
+
 def _flag_note(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    return (
-        [f"*: under {FEW_POSITIVES} positives, mostly chance."]
-        if any(row[0].endswith(" *") for row in rows)
-        else []
-    )
+    marks = "".join(row[0].rpartition(" ")[2] for row in rows)
+    notes = {
+        "*": f"*: under {FEW_POSITIVES} positives, mostly chance.",
+        "†": f"†: under {FEW_OBSERVATIONS:,} messages, a small sample.",
+    }
+    return [note for mark, note in notes.items() if mark in marks]
 
 
-def _coverage(metrics: Metrics) -> str:
-    """ "2,629 messages; macro over 35 of 36 labels (without a positive: child_alone)." """
+def coverage_note(metrics: Metrics) -> str:
+    """Return for instance "2,629 messages; macro over 35 of 36 labels (without a positive: child_alone)." """
     counts: dict[int, list[str]] = {}
     for name in METRICS[:3]:
         counts.setdefault(metrics.defined[name], []).append(_NAMES[name])
@@ -299,7 +349,15 @@ def _coverage(metrics: Metrics) -> str:
     soft = (
         f" Targets are probabilities; {POSITIVE_FROM:g} or more counts as positive." if metrics.soft else ""
     )
-    return f"{metrics.n:,} messages; {over}{because}.{soft}"
+    known = f" {share:.1%} of targets are known." if (share := metrics.coverage["known_targets"]) < 1 else ""
+    few = f" Under {FEW_OBSERVATIONS:,} messages: a small sample." if metrics.n < FEW_OBSERVATIONS else ""
+    return f"{metrics.n:,} messages; {over}{because}.{soft}{known}{few}"
+
+
+def _decided(result: Result) -> str:
+    share = result.metrics.coverage["messages_with_a_decision"]
+    shown = _UNDEFINED if np.isnan(share) else f"{share:.1%}"
+    return f"{result.name}: at least one label is on for {shown} of messages."
 
 
 def _baseline_key(result: Result) -> tuple[Any, ...]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow as pa
 
 from tocsin.arguments import RemembersArguments
+from tocsin.errors import TocsinError
+from tocsin.text.readers import resolve_data_path
 from tocsin.text.reading import OnBadRow
 
 __all__ = ["PAIR_COLUMNS", "PairReader"]
@@ -40,3 +43,24 @@ class PairReader(RemembersArguments, ABC):
     def approximate_pairs(self) -> int | None:
         """Return the number of pairs if it can be told cheaply, for a progress bar; None where it cannot."""
         return None
+
+    def files(self) -> list[Path]:
+        """Return the files that are read: caches are keyed by their bytes.
+
+        Here: every argument, or item of a list, that names an existing file or folder. A reader that finds its files
+        otherwise says which they are; one that has none is read through whenever its pairs are looked for in a cache.
+        """
+        named = [
+            one
+            for value in self.arguments.values()
+            for one in (value if isinstance(value, list) else [value])
+        ]
+        found: list[Path] = []
+        for one in named:
+            if not isinstance(one, str) or not 0 < len(one) < 4096 or "\0" in one:
+                continue
+            try:
+                found.append(resolve_data_path(one))
+            except (TocsinError, OSError):
+                continue  # a word that names no file, such as a language
+        return list(dict.fromkeys(found))

@@ -141,7 +141,8 @@ class BestCheckpoint(ModelCheckpoint):
     or not the score rose. Without validation data only `last.ckpt` is kept.
 
     Args:
-        monitor: Logged metric that decides.
+        monitor: Logged metric that decides; null: the model's own, validation/macro_roc_auc of a classifier and
+            validation/matching of a distiller.
         mode: "max" when higher is better, "min" when lower is.
         dirpath: Folder of the checkpoints; null: `checkpoints` in the folder of the first logger.
         verbose: Say each time when the best changes.
@@ -149,7 +150,7 @@ class BestCheckpoint(ModelCheckpoint):
 
     def __init__(
         self,
-        monitor: str = "validation/macro_roc_auc",
+        monitor: str | None = None,
         mode: Literal["max", "min"] = "max",
         dirpath: str | None = None,
         verbose: bool = False,
@@ -165,6 +166,12 @@ class BestCheckpoint(ModelCheckpoint):
             auto_insert_metric_name=False,
             enable_version_counter=False,  # otherwise a second best is best-v1.ckpt
         )
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Take the model's own metric where none is given."""
+        if self.monitor is None:
+            self.monitor = str(getattr(pl_module, "monitored", "validation/macro_roc_auc"))
+        super().setup(trainer, pl_module, stage)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say so when there will be no best checkpoint."""

@@ -46,17 +46,40 @@ _LAYOUT = {
         "padding share": ["Multiline", ["speed/padding_share"]],
     },
 }
+_PAIRS_LAYOUT = {
+    "1 quality": {
+        "matching accuracy": ["Multiline", ["validation/matching"]],
+        "matching accuracy of each language": ["Multiline", ["validation/matching/.*"]],
+        "squared error to the teacher": ["Multiline", ["validation/mse"]],
+    },
+    "2 optimisation": {
+        "loss": ["Multiline", ["train/loss"]],
+        "terms of the loss": ["Multiline", ["train/loss/.*"]],
+        "learning rate": ["Multiline", ["train/learning_rate"]],
+        "gradient norm": ["Multiline", ["train/gradient_norm"]],
+    },
+    "3 speed": {
+        "pairs/s": ["Multiline", ["speed/pairs_per_second"]],
+        "tokens/s": ["Multiline", ["speed/tokens_per_second"]],
+        "padding share": ["Multiline", ["speed/padding_share"]],
+    },
+}
+
+
+def _counts(module: pl.LightningModule) -> str:
+    """What a module's steps are counted in: "messages" of a classifier, "pairs" of a distiller."""
+    return str(getattr(module, "counts", "messages"))
 
 
 class TensorBoardCurves(Callback):
     """Writes speed, per-label metrics, precision–recall curves and a per-language chart to TensorBoard.
 
-    Speed, every `log_every_n_steps` steps: `speed/messages_per_second`, `speed/tokens_per_second` (real
-    tokens), `speed/padding_share` (padded tokens over real tokens, less 1) and `speed/passes_per_step`. After
-    each validation: `validation_labels/<metric>/<label>`, `pr/<label>` and the image `validation/languages`;
-    the chart needs matplotlib. Unknown targets are left out everywhere. At the end of a fit: its short settings with
-    the final metric (HParams), and the vectors of a sample of validation messages (Projector), with their ids,
-    languages and labels. Without a TensorBoard logger it does nothing.
+    Speed, every `log_every_n_steps` steps: `speed/messages_per_second` (pairs of a distiller),
+    `speed/tokens_per_second` (real tokens), `speed/padding_share` (padded tokens over real tokens, less 1) and
+    `speed/passes_per_step`. After each validation of a classifier: `validation_labels/<metric>/<label>`, `pr/<label>`
+    and the image `validation/languages`, which needs matplotlib. Unknown targets are left out everywhere. At the end of
+    a fit: its short settings with the final metric (HParams), and the vectors of a sample of validation messages
+    (Projector), with their ids, languages and labels. Without a TensorBoard logger it does nothing.
 
     Args:
         curves: Most labels that get a precision–recall curve; those with the most positive messages come
@@ -79,7 +102,8 @@ class TensorBoardCurves(Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Group the key charts on TensorBoard's page of custom scalars."""
-        self._write(trainer, lambda writer, step: writer.add_custom_scalars(_LAYOUT))
+        layout = _LAYOUT if _counts(pl_module) == "messages" else _PAIRS_LAYOUT
+        self._write(trainer, lambda writer, step: writer.add_custom_scalars(layout))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock until the first pass is there."""
@@ -102,11 +126,13 @@ class TensorBoardCurves(Callback):
         self._window.add(getattr(pl_module, "last_step", None))
         every = getattr(trainer, "log_every_n_steps", 0)
         if every and trainer.global_step % every == 0:
-            self._write_speed(trainer)
+            self._write_speed(trainer, _counts(pl_module))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the speed of the steps since the last time: short epochs have a speed too."""
-        self._write_speed(trainer)  # epochs shorter than log_every_n_steps have a speed too
+        self._write_speed(
+            trainer, _counts(pl_module)
+        )  # epochs shorter than log_every_n_steps have a speed too
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write per-label figures, curves and the chart of languages."""
@@ -147,7 +173,7 @@ class TensorBoardCurves(Callback):
             if sample is not None:
                 self._write(trainer, lambda writer, step: review.write_sample(writer, step, sample))
 
-    def _write_speed(self, trainer: pl.Trainer) -> None:
+    def _write_speed(self, trainer: pl.Trainer, counted: str) -> None:
         counts = self._window.take()
         if counts is None:
             return
@@ -163,7 +189,7 @@ class TensorBoardCurves(Callback):
             total: Any = trainer.strategy.reduce(own, reduce_op="sum")
             messages, tokens, padded, passes = total.tolist()
         scalars = {
-            "speed/messages_per_second": messages / seconds,
+            f"speed/{counted}_per_second": messages / seconds,
             "speed/tokens_per_second": tokens / seconds,
             "speed/padding_share": padded / max(tokens, 1) - 1,
             "speed/passes_per_step": passes / steps,

@@ -10,7 +10,7 @@ from rich import get_console
 
 __all__ = ["FitProgressBar"]
 
-_HEADLINES = ("loss", "macro_roc_auc", "macro_average_precision", "macro_f1")
+_HEADLINES = ("loss", "macro_roc_auc", "macro_average_precision", "macro_f1", "matching", "mse")
 
 
 class FitProgressBar(RichProgressBar):
@@ -67,6 +67,7 @@ class FitProgressBar(RichProgressBar):
             return
         messages = int(getattr(getattr(pl_module, "last_step", None), "messages", 0))
         self._clock.messages += messages * trainer.world_size  # every rank counts its own, equal share
+        self._clock.counts = str(getattr(pl_module, "counts", "messages"))
         if self._clock.due(trainer.global_step):
             facts = [f"epoch {trainer.current_epoch + 1}", *self._clock.rate(trainer.global_step)]
             loss = trainer.callback_metrics.get("train/loss")
@@ -148,6 +149,7 @@ class _Clock:
         self.first = done  # a resumed fit did not take these steps itself
         self.total = total
         self.messages = 0
+        self.counts = "messages"
         self.started = self.spoken = time.monotonic()
         self.tenth = self._tenth(done)
 
@@ -177,7 +179,7 @@ class _Clock:
     def rate(self, done: int) -> list[str]:
         seconds = max(self.elapsed(), 1e-9)
         per_second = (done - self.first) / seconds
-        words = [f"{self.messages / seconds:,.1f} messages/s"] if self.messages else []
+        words = [f"{self.messages / seconds:,.1f} {self.counts}/s"] if self.messages else []
         if self.total and per_second > 0:
             words.append(f"{_duration((self.total - done) / per_second)} left")
         return words

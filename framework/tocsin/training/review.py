@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tocsin.batches.protocols import ServesMessages
 from tocsin.models.classifier import MultilabelClassifier
+from tocsin.models.distiller import Distiller
 from tocsin.training.provenance import seed_of_run
 
 __all__ = [
@@ -36,7 +37,7 @@ def short_settings(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str,
 
     Args:
         trainer: Of the fit.
-        module: A MultilabelClassifier tells most; another module its class alone.
+        module: A MultilabelClassifier or a Distiller tells most; another module its class alone.
     """
     found: dict[str, Any] = {"model": type(module).__name__}
     if isinstance(module, MultilabelClassifier):
@@ -56,6 +57,23 @@ def short_settings(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str,
             "ema_decay": module.ema_decay,
             "gradient_clip": module.gradient_clip,
             "start_from_probe": module.start_from_probe,
+        }
+    if isinstance(module, Distiller):
+        found |= {
+            "encoder": getattr(module.encoder, "name", type(module.encoder).__name__),
+            "teacher": getattr(module.teacher.encoder, "name", type(module.teacher.encoder).__name__),
+            "projected": module.projection is not None,
+            "losses": ", ".join(
+                f"{weight:g} {name}"
+                for name, weight in zip(module.loss_names, module.loss_weights, strict=True)
+            ),
+            "optimizer": type(module.optimizer).__name__,
+            "lr": getattr(module.optimizer, "lr", None),
+            "weight_decay": module.optimizer.weight_decay,
+            "schedule": type(module.schedule).__name__,
+            "layer_decay": module.layer_decay,
+            "ema_decay": module.ema_decay,
+            "gradient_clip": module.gradient_clip,
         }
     data = getattr(trainer, "datamodule", None)
     for name in ("batch_size", "max_length"):

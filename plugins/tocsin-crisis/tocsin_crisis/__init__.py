@@ -1,4 +1,4 @@
-"""Crisis messages for Tocsin: data sets that `tocsin fetch` brings, and the cleaning profile of crisis encoders."""
+"""Crisis messages for Tocsin: data sets that `tocsin fetch` brings, a cleaning profile, readers of parallel corpora."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from tocsin.plugins import hookimpl
 
 if TYPE_CHECKING:
-    from tocsin.plugins import Cleaner
+    from tocsin.plugins import Cleaner, PairReader
 
-__all__ = ["tocsin_cleaners"]
+__all__ = ["tocsin_cleaners", "tocsin_pair_readers"]
 
 
 @hookimpl
@@ -18,3 +18,12 @@ def tocsin_cleaners() -> list[type[Cleaner]]:
     from tocsin_crisis.cleaner import CrisisCleaner
 
     return [CrisisCleaner]
+
+
+@hookimpl
+def tocsin_pair_readers() -> list[type[PairReader]]:
+    """Aligned files of OPUS, and the gettext catalogs of installed packages."""
+    from tocsin_crisis.gettext_catalogs import GettextCatalogs
+    from tocsin_crisis.moses import MosesPairs
+
+    return [MosesPairs, GettextCatalogs]

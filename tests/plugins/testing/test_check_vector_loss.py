@@ -20,8 +20,11 @@ class _RightSquaredError(VectorLoss):
     def each(self, student_BD: Tensor, teacher_BD: Tensor) -> Tensor:
         return (student_BD - teacher_BD).square().mean(1)
 
-    def forward(self, student_BD: Tensor, teacher_BD: Tensor) -> tuple[Tensor, Tensor]:
-        return self.each(student_BD.float(), teacher_BD.detach().float()).sum(), self.weight(teacher_BD)
+    def forward(
+        self, student_BD: Tensor, teacher_BD: Tensor, weight_B: Tensor, english_B: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        losses_B = self.each(student_BD.float(), teacher_BD.detach().float())
+        return (losses_B * weight_B).sum(), self.weight(weight_B)
 
 
 class _RightCosineDistance(_RightSquaredError):
@@ -36,10 +39,17 @@ class _RightContrast(_RightSquaredError):
 
     couples_rows: ClassVar[bool] = True
 
-    def each(self, student_BD: Tensor, teacher_BD: Tensor) -> Tensor:
+    def forward(
+        self, student_BD: Tensor, teacher_BD: Tensor, weight_B: Tensor, english_B: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        student_BD, teacher_BD = student_BD.float(), teacher_BD.detach().float()
         with torch.autocast("cpu", enabled=False):
             scores_BB = F.normalize(student_BD, eps=1e-6) @ F.normalize(teacher_BD, eps=1e-6).T
-        return F.cross_entropy(scores_BB * 5.0, torch.arange(len(student_BD)), reduction="none")
+        scores_BB = scores_BB * 5.0 + weight_B.log()
+        same_BB = english_B[:, None] == english_B[None]
+        own_B = scores_BB.masked_fill(~same_BB, float("-inf")).logsumexp(1)
+        losses_B = torch.where(weight_B > 0, scores_BB.logsumexp(1) - own_B, 0.0)
+        return (losses_B * weight_B).sum(), self.weight(weight_B)
 
 
 @pytest.mark.parametrize("loss", [_RightSquaredError, _RightCosineDistance, _RightContrast])
@@ -62,15 +72,15 @@ def test_a_mean_is_named() -> None:
     class _WrongMean(_RightSquaredError):
         """Wrong."""
 
-        def forward(self, student_BD: Tensor, teacher_BD: Tensor) -> tuple[Tensor, Tensor]:
-            total, weight = super().forward(student_BD, teacher_BD)
+        def forward(self, *rows: Tensor) -> tuple[Tensor, Tensor]:
+            total, weight = super().forward(*rows)
             return total / weight, weight
 
     class _WrongTensor(_RightSquaredError):
         """Wrong."""
 
-        def forward(self, student_BD: Tensor, teacher_BD: Tensor) -> Any:
-            return super().forward(student_BD, teacher_BD)[0]
+        def forward(self, *rows: Tensor) -> Any:
+            return super().forward(*rows)[0]
 
     fault = only_fault(check_vector_loss, _WrongMean)
     assert "it returned a mean" in fault
@@ -94,8 +104,11 @@ def test_the_teacher_gets_no_gradient() -> None:
     class _WrongBoth(_RightSquaredError):
         """Trains both."""
 
-        def forward(self, student_BD: Tensor, teacher_BD: Tensor) -> tuple[Tensor, Tensor]:
-            return self.each(student_BD.float(), teacher_BD.float()).sum(), self.weight(teacher_BD)
+        def forward(
+            self, student_BD: Tensor, teacher_BD: Tensor, weight_B: Tensor, english_B: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            losses_B = self.each(student_BD.float(), teacher_BD.float())
+            return (losses_B * weight_B).sum(), self.weight(weight_B)
 
     assert "teacher_BD.detach()" in only_fault(check_vector_loss, _WrongBoth)
 
@@ -141,14 +154,17 @@ def test_bfloat16_is_summed_in_float32() -> None:
     class _WrongNarrow(_RightSquaredError):
         """Wrong."""
 
-        def forward(self, student_BD: Tensor, teacher_BD: Tensor) -> tuple[Tensor, Tensor]:
-            return self.each(student_BD, teacher_BD.detach()).sum(), self.weight(teacher_BD)
+        def forward(
+            self, student_BD: Tensor, teacher_BD: Tensor, weight_B: Tensor, english_B: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            losses_B = self.each(student_BD, teacher_BD.detach())
+            return (losses_B * weight_B.to(losses_B.dtype)).sum(), self.weight(weight_B)
 
     class _WrongScale(_RightSquaredError):
         """Depends on the type."""
 
-        def forward(self, student_BD: Tensor, teacher_BD: Tensor) -> tuple[Tensor, Tensor]:
-            return super().forward(student_BD * (4 / student_BD.element_size()), teacher_BD)
+        def forward(self, student_BD: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+            return super().forward(student_BD * (4 / student_BD.element_size()), *rest)
 
     assert "bfloat16 vectors gave the loss " in only_fault(check_vector_loss, _WrongScale)
     fault = only_fault(check_vector_loss, _WrongNarrow)
@@ -156,25 +172,68 @@ def test_bfloat16_is_summed_in_float32() -> None:
     assert "student_BD.float()" in fault
 
 
-def test_the_weight_follows_from_the_teacher_alone() -> None:
+def test_the_weight_follows_from_the_rows_weights_alone() -> None:
     class _WrongWeight(_RightSquaredError):
         """Overrides one of the two."""
 
-        def weight(self, teacher_BD: Tensor) -> Tensor:
-            return torch.tensor(float(teacher_BD.shape[1]))
+        def weight(self, weight_B: Tensor) -> Tensor:
+            return weight_B.sum() * 64
 
-        def forward(self, student_BD: Tensor, teacher_BD: Tensor) -> tuple[Tensor, Tensor]:
-            return super().forward(student_BD, teacher_BD)[0], torch.tensor(float(len(teacher_BD)))
+        def forward(self, *rows: Tensor) -> tuple[Tensor, Tensor]:
+            return super().forward(*rows)[0], rows[2].sum()
 
     class _WrongHard(_RightSquaredError):
         """Counts what is far away."""
 
-        def forward(self, student_BD: Tensor, teacher_BD: Tensor) -> tuple[Tensor, Tensor]:
-            far = (student_BD.mean(1) > 0.5).float().sum()
-            return super().forward(student_BD, teacher_BD)[0], self.weight(teacher_BD) + far
+        def forward(self, *rows: Tensor) -> tuple[Tensor, Tensor]:
+            far = (rows[0].mean(1) > 0.5).float().sum()
+            return super().forward(*rows)[0], self.weight(rows[2]) + far
 
     assert "Another student gave another weight (12 after 6)" in only_fault(check_vector_loss, _WrongHard)
-    assert "weight(teacher) gave 384 and forward 6" in only_fault(check_vector_loss, _WrongWeight)
+    assert "weight(weight_B) gave 384 and forward 6" in only_fault(check_vector_loss, _WrongWeight)
+
+
+def test_weights_of_rows_are_honoured() -> None:
+    class _WrongUnweighted(_RightSquaredError):
+        """Forgets the weights."""
+
+        def forward(
+            self, student_BD: Tensor, teacher_BD: Tensor, weight_B: Tensor, english_B: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            losses_B = self.each(student_BD.float(), teacher_BD.detach().float())
+            return losses_B.sum(), self.weight(weight_B)
+
+    fault = only_fault(check_vector_loss, _WrongUnweighted)
+    assert "row of weight 2 and one of weight 0 the sum is" in fault
+    assert "multiply each row's loss by weight_B" in fault
+
+    class _WrongFillers(_RightContrast):
+        """Lets fillers be wrong answers."""
+
+        def forward(
+            self, student_BD: Tensor, teacher_BD: Tensor, weight_B: Tensor, english_B: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            ones_B = torch.ones_like(weight_B)
+            scores_BB = student_BD.float() @ teacher_BD.detach().float().T
+            losses_B = F.cross_entropy(scores_BB, torch.arange(len(ones_B)), reduction="none")
+            return (losses_B * weight_B).sum(), self.weight(weight_B)
+
+    assert any("of weight 0 the sum is" in fault for fault in faults(check_vector_loss, _WrongFillers))
+
+
+def test_a_regulariser_need_not_follow_the_teacher() -> None:
+    class _WrongNorm(_RightSquaredError):
+        """Says that it follows the teacher, and looks at the student alone."""
+
+        def each(self, student_BD: Tensor, teacher_BD: Tensor) -> Tensor:
+            return (student_BD - 1.0).square().mean(1) + 0.0 * teacher_BD.sum(1)
+
+    class _RightRegulariser(_WrongNorm):
+        """Right."""
+
+        follows_teacher: ClassVar[bool] = False
+
+    check_vector_loss(_RightRegulariser)
 
 
 def test_a_width_of_one_works() -> None:
@@ -210,8 +269,9 @@ def test_its_state_is_saved_and_its_input_left_alone() -> None:
     class _WrongInPlace(_RightSquaredError):
         """Centres in place."""
 
-        def forward(self, student_BD: Tensor, teacher_BD: Tensor) -> tuple[Tensor, Tensor]:
-            return super().forward(student_BD, teacher_BD.detach().sub_(teacher_BD.mean(1, keepdim=True)))
+        def forward(self, student_BD: Tensor, teacher_BD: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+            centred_BD = teacher_BD.detach().sub_(teacher_BD.mean(1, keepdim=True))
+            return super().forward(student_BD, centred_BD, *rest)
 
     assert "The same vectors gave " in only_fault(check_vector_loss, _WrongNoise)
     assert "Keep what it holds in an nn.Parameter or register_buffer" in only_fault(

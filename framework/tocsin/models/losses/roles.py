@@ -49,22 +49,33 @@ class VectorLoss(RemembersArguments, nn.Module, ABC):
 
     As with `Loss`, a step's loss is the sum of all its passes divided by their weight, so neither number may be a
     mean over the pass. No gradient flows into the teacher.
+
+    A row stands for `weight_B` sides of pairs: it must count exactly as that many copies of it, and not at all at 0.
+    `couples_rows` says that a row's loss depends on other rows: such a loss is given a whole step at once, over all
+    passes and ranks. `follows_teacher` says that the loss is least where the student equals its teacher; a regulariser
+    that only looks at the student sets it to False.
     """
 
     couples_rows: ClassVar[bool] = False
+    follows_teacher: ClassVar[bool] = True
 
     @abstractmethod
-    def forward(self, student_BD: Tensor, teacher_BD: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum of the loss over B sentences and its weight, both scalar float32.
+    def forward(
+        self, student_BD: Tensor, teacher_BD: Tensor, weight_B: Tensor, english_B: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Weighted sum of the loss over B sentences and its weight, both scalar float32.
 
         Args:
             student_BD: The student's vectors, already of the teacher's width D, any float dtype.
-            teacher_BD: The teacher's vectors of the same sentences, any float dtype.
+            teacher_BD: The teacher's vectors of the sentences' English sides, any float dtype.
+            weight_B: For how many sides of pairs each sentence stands, float32; 0 for a filler.
+            english_B: Number of the English side, int64. Rows of one number mean the same and have one teacher's
+                vector.
         """
 
-    def weight(self, teacher_BD: Tensor) -> Tensor:
-        """The weight that `forward` returns, from the teacher alone: the number of sentences unless overridden."""
-        return torch.tensor(float(len(teacher_BD)), device=teacher_BD.device)
+    def weight(self, weight_B: Tensor) -> Tensor:
+        """The weight that `forward` returns, from `weight_B` alone: the number of sides unless overridden."""
+        return weight_B.float().sum()
 
 
 def without_nulls(logits_BL: Tensor, targets_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:

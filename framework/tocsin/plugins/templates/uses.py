@@ -71,10 +71,8 @@ USES = {
     "pooling": _MODEL.format("pooling: $component\n    head: LinearHead"),
     "head": _MODEL.format("pooling: MeanPooling\n    head: $component"),
     "loss": _MODEL.format("loss: $component"),
-    "vector_loss": _PYTHON.format(
-        "from $module.$role import $component\n\n"
-        "total, weight = $component()(student_BD, teacher_BD)\n"
-        "mean = total / weight"
+    "vector_loss": (
+        "In YAML:\n\n```yaml\nmodel:\n  class_path: Distiller\n  init_args:\n    losses: [$component]\n```\n"
     ),
     "optimizer": _MODEL.format("optimizer: {class_path: $component, init_args: {lr: 0.01}}"),
     "schedule": _MODEL.format("schedule: $component"),

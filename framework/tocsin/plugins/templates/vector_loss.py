@@ -18,7 +18,10 @@ class TemplateVectorLoss(VectorLoss):
         self,
         student_BD: Tensor,
         teacher_BD: Tensor,
+        weight_B: Tensor,
+        english_B: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Return the sum over B and D, and the number of sentences, never a mean."""
+        """Return the weighted sum over B and D, and the weight, never a mean."""
         differences_BD = student_BD.float() - teacher_BD.detach().float()
-        return differences_BD.square().sum(), self.weight(teacher_BD)
+        distances_B = differences_BD.square().sum(1)
+        return (distances_B * weight_B).sum(), self.weight(weight_B)

@@ -39,8 +39,9 @@ _FIX_WIDE = "Begin with student_BD.float() and teacher_BD.float(), sum in float3
 def check_vector_loss(component: type[VectorLoss], /, **arguments: Any) -> None:
     """Check that a loss over student and teacher vectors keeps its contract.
 
-    It is given random vectors of width 384 and 1. It must return a sum and its weight that add up over passes, be
-    smallest where the student equals the teacher, train the student alone, and stay finite.
+    It is given random vectors of width 384 and 1. It must return a sum and its weight that add up over passes, count a
+    row as many times as its weight says, be smallest where the student equals the teacher, train the student
+    alone, and stay finite.
 
     Args:
         component: The class.
@@ -79,6 +80,7 @@ class _VectorLossCheck:
                 return  # what follows compares sums and gradients, and would only repeat this
         for what, test in (
             ("weight()", self._weight),
+            ("Rows of weight 2 and 0", self._copies),
             ("A student that equals its teacher", self._minimum),
             ("Small steps of the student", self._gradients),
             ("A gradient into the teacher", self._teacher),
@@ -89,8 +91,12 @@ class _VectorLossCheck:
             with self.findings.trying(what):
                 test()
 
-    def _vectors(self, width: int = _WIDTHS[0], sentences: int = _SENTENCES) -> tuple[Tensor, Tensor]:
-        return torch.randn(sentences, width), torch.randn(sentences, width)
+    def _vectors(
+        self, width: int = _WIDTHS[0], sentences: int = _SENTENCES
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Student, teacher, weights of 1, and English numbers, each its own."""
+        vectors = torch.randn(sentences, width), torch.randn(sentences, width)
+        return *vectors, torch.ones(sentences), torch.arange(sentences)
 
     def _values(self, width: int, sentences: int) -> bool:
         vectors = self._vectors(width, sentences)
@@ -116,25 +122,45 @@ class _VectorLossCheck:
             added_up(self.findings, self.loss, self._vectors(), "sentences")
 
     def _weight(self) -> None:
-        student_BD, teacher_BD = self._vectors()
-        _, weight = self.loss(student_BD, teacher_BD)
-        known = self.loss.weight(teacher_BD)
+        student_BD, teacher_BD, weight_B, english_B = self._vectors()
+        _, weight = self.loss(student_BD, teacher_BD, weight_B, english_B)
+        known = self.loss.weight(weight_B)
         self.findings.expect(
             isinstance(known, Tensor) and distance(known, weight) <= tolerance(weight, 1e-6),
-            f"weight(teacher) gave {shown(known)} and forward {shown(weight)}; wanted the same: a step "
+            f"weight(weight_B) gave {shown(known)} and forward {shown(weight)}; wanted the same: a step "
             "knows its weight before the first forward. Override weight() along with forward().",
         )
-        _, other = self.loss(student_BD * -0.5 + 1.0, teacher_BD)
+        _, other = self.loss(student_BD * -0.5 + 1.0, teacher_BD, weight_B, english_B)
         self.findings.expect(
             distance(other, weight) == 0.0,
             f"Another student gave another weight ({shown(other)} after {shown(weight)}); it must follow "
-            "from the teacher alone.",
+            "from weight_B alone.",
         )
 
+    def _copies(self) -> None:
+        """A weight of 2 is two copies, and one of 0 is nobody."""
+        student_BD, teacher_BD, weight_B, english_B = self._vectors()
+        weight_B[0], weight_B[1] = 2.0, 0.0
+        result = self.loss(student_BD, teacher_BD, weight_B, english_B)
+        rows = torch.tensor([0, 0, *range(2, len(weight_B))])
+        copied = self.loss(student_BD[rows], teacher_BD[rows], torch.ones(len(rows)), english_B[rows])
+        for name, one, other in zip(("sum", "weight"), result, copied, strict=True):
+            if not self.findings.expect(
+                distance(one, other) <= tolerance(other),
+                f"With one row of weight 2 and one of weight 0 the {name} is {shown(one)}; with two copies of the "
+                f"first and without the second it is {shown(other)}. Wanted the same: multiply each row's loss by "
+                "weight_B.",
+            ):
+                return
+
     def _minimum(self) -> None:
+        if not self.component.follows_teacher:
+            return
         for width in _WIDTHS:
-            student_BD, teacher_BD = self._vectors(width)
-            equal, apart = (number(self.loss(each, teacher_BD)[0]) for each in (teacher_BD, student_BD))
+            student_BD, teacher_BD, *rest = self._vectors(width)
+            equal, apart = (
+                number(self.loss(each, teacher_BD, *rest)[0]) for each in (teacher_BD, student_BD)
+            )
             if not self.findings.expect(
                 equal <= apart + 1e-4 * max(1.0, abs(apart)),
                 f"At width {width} a student that equals its teacher has the loss {equal:.6g}, a random one "
@@ -143,18 +169,16 @@ class _VectorLossCheck:
                 return
 
     def _flows(self) -> None:
-        student_BD, teacher_BD = self._vectors()
-        gradient_flows(self.findings, lambda x: self.loss(x, teacher_BD)[0], student_BD, "student's vectors")
+        student_BD, *rest = self._vectors()
+        gradient_flows(self.findings, lambda x: self.loss(x, *rest)[0], student_BD, "student's vectors")
 
     def _gradients(self) -> None:
-        student_BD, teacher_BD = self._vectors()
-        follows_differences(
-            self.findings, lambda x: self.loss(x, teacher_BD)[0], student_BD, "student's vectors"
-        )
+        student_BD, *rest = self._vectors()
+        follows_differences(self.findings, lambda x: self.loss(x, *rest)[0], student_BD, "student's vectors")
 
     def _teacher(self) -> None:
-        student_BD, teacher_BD = self._vectors()
-        total, weight = self.loss(student_BD.requires_grad_(), teacher_BD.requires_grad_())
+        student_BD, teacher_BD, *rest = self._vectors()
+        total, weight = self.loss(student_BD.requires_grad_(), teacher_BD.requires_grad_(), *rest)
         reached = weight.requires_grad
         if total.requires_grad:
             (gradient_BD,) = torch.autograd.grad(total, teacher_BD, allow_unused=True)
@@ -165,7 +189,7 @@ class _VectorLossCheck:
         )
 
     def _extremes(self) -> None:
-        student_BD, teacher_BD = self._vectors()
+        student_BD, teacher_BD, *rest = self._vectors()
         zeros_BD = torch.zeros_like(student_BD)
         for what, student, teacher in (
             ("a student's vector of zeros", zeros_BD, teacher_BD),
@@ -174,7 +198,7 @@ class _VectorLossCheck:
             ("a student that equals its teacher", teacher_BD.clone(), teacher_BD),
         ):
             leaf_BD = student.clone().requires_grad_()
-            total, _ = self.loss(leaf_BD, teacher)
+            total, _ = self.loss(leaf_BD, teacher, *rest)
             gradient_BD: Tensor | None = None
             if total.requires_grad:
                 (gradient_BD,) = torch.autograd.grad(total, leaf_BD, allow_unused=True)
@@ -186,10 +210,10 @@ class _VectorLossCheck:
                 return
 
     def _bfloat16(self) -> None:
-        vectors = self._vectors()
-        expected, _ = self.loss(*vectors)
+        student_BD, teacher_BD, *rest = self._vectors()
+        expected, _ = self.loss(student_BD, teacher_BD, *rest)
         with torch.autocast("cpu", torch.bfloat16):
-            result = self.loss(*(tensor.to(torch.bfloat16) for tensor in vectors))
+            result = self.loss(student_BD.to(torch.bfloat16), teacher_BD.to(torch.bfloat16), *rest)
         if is_sum_and_weight(self.findings, "bfloat16 vectors under autocast", result, _FIX_WIDE):
             self.findings.expect(
                 distance(result[0], expected) <= 0.05 * max(1.0, abs(number(expected))),

@@ -1,0 +1,477 @@
+"""What the verbs about vectors share: which models, which rows of a table, and every distinct text encoded once."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tocsin.bundles.sentences import Encodes
+    from tocsin.scores.sections import Section
+    from tocsin.vectors import Difference, Estimate
+
+__all__ = [
+    "Model",
+    "Pairs",
+    "Texts",
+    "add_arguments",
+    "by_language",
+    "check_early",
+    "difference_section",
+    "interval_text",
+    "macro_name",
+    "models_of",
+    "pairs_text",
+    "read_pairs",
+    "write_chart",
+]
+
+_CHUNK = 1024  # texts that are sorted by length and encoded together, at most, between two moves of the progress bar
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as the command line names it.
+
+    Args:
+        name: Its heading.
+        kind: "bundle" or "encoder".
+        place: A folder, or an encoder's short name.
+    """
+
+    name: str
+    kind: str
+    place: str
+
+
+class _Models(argparse.Action):
+    """Keeps bundles and encoders in one list, in the order of the command line."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        given = getattr(namespace, self.dest) or []
+        setattr(namespace, self.dest, [*given, *((str(self.const), value) for value in values)])
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `match` and `sts` share."""
+    for kind, what in (
+        ("bundle", "folders that `tocsin fit` wrote"),
+        ("encoder", "encoders by short name (E5SmallMultilingual), or folders of transformers or "
+         "sentence-transformers; the mean of token states, unless the folder says otherwise"),
+    ):  # fmt: skip
+        parser.add_argument(
+            f"--{kind}", nargs="+", action=_Models, const=kind, dest="models", metavar=kind.upper(), help=what
+        )
+    parser.add_argument(
+        "--name", nargs="+", metavar="NAME", help="heading of each model, in the order of the command line"
+    )
+    parser.add_argument(
+        "--pairs", required=True, metavar="TABLE", help="Parquet, CSV, TSV or JSONL file of pairs"
+    )
+    parser.add_argument("--lang", default="lang", metavar="COLUMN", help="column of the language code (lang)")
+    parser.add_argument(
+        "--where",
+        nargs="+",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="only rows with this value; of several values of one column any, of several columns all",
+    )
+    parser.add_argument("--draws", type=int, default=1000, help="bootstrap draws (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=42, help="seed of everything drawn (default %(default)s)")
+    parser.add_argument(
+        "--max-length", type=int, metavar="N", help="tokens an --encoder reads of a text at most"
+    )
+    parser.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda, or auto (default)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="write metrics.json, report.md and a chart (PNG) here"
+    )
+
+
+def models_of(options: argparse.Namespace) -> list[Model]:
+    """Return the models of a command line, each under a heading of its own.
+
+    Raises:
+        ConfigError: No model, one given twice, or names that do not fit.
+    """
+    from tocsin.errors import ConfigError
+
+    given: list[tuple[str, str]] = options.models or []
+    if not given:
+        raise ConfigError("No model is given. Give --bundle DIR, or --encoder NAME or folder, or several.")
+    names = options.name or [place for _, place in given]
+    if len(names) != len(given) or len(set(names)) != len(names):
+        raise ConfigError(
+            f"The models' names are {', '.join(names)}; a name of its own for each of the {len(given)} models is "
+            "wanted (--name)."
+        )
+    return [Model(name, kind, place) for name, (kind, place) in zip(names, given, strict=True)]
+
+
+def check_early(models: Sequence[Model], output: Path | None) -> None:
+    """Refuse what would else be found out after an hour of encoding.
+
+    Raises:
+        BundleError: A bundle's folder does not exist.
+        ConfigError: Nobody offers an encoder and no folder has its name, or the output folder cannot be made.
+    """
+    from tocsin.errors import BundleError, ConfigError
+    from tocsin.plugins.manager import load_plugins
+
+    registry = load_plugins(roles=("encoder",)) if any(model.kind == "encoder" for model in models) else None
+    for model in models:
+        there = Path(model.place).expanduser().is_dir()
+        if registry is None or model.kind == "bundle":
+            if not there:
+                raise BundleError(f"There is no folder {model.place!r}; a bundle is wanted.")
+        elif not there and model.place not in registry.components("encoder"):
+            unknown = registry.unknown("encoder", model.place)
+            raise ConfigError(f"{unknown}\nNor is there a folder {model.place!r}.")
+    if output is not None:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"--output: the folder {output} cannot be made ({error.strerror or error})."
+            ) from error
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Rows of a table.
+
+    Args:
+        path: The file.
+        columns: What they are for -> (N,) values, one a row.
+        rows: (N,) row numbers in the file, from 1.
+    """
+
+    path: Path
+    columns: dict[str, list[Any]]
+    rows: list[int]
+
+
+def read_pairs(
+    name: str, columns: Mapping[str, str], where: Sequence[str], *, numbers: Sequence[str] = ()
+) -> Pairs:
+    """Read columns of a table, checked row by row.
+
+    Args:
+        name: The file, as in a config.
+        columns: What a column is for -> its name in the file.
+        where: `COLUMN=VALUE` conditions.
+        numbers: Which of them hold numbers; the others hold text.
+
+    Raises:
+        DataError: Names the file, and the row: a column is missing, a value is null, empty, no text or no number, or no
+            row is left.
+        ConfigError: A condition that is none.
+    """
+    from tocsin.errors import DataError
+    from tocsin.text.readers import reader_for, resolve_data_path
+
+    path = resolve_data_path(name)
+    conditions = _conditions(where)
+    found: dict[str, list[Any]] = {purpose: [] for purpose in columns}
+    rows: list[int] = []
+    seen: dict[str, set[str]] = {column: set() for column in conditions}
+    before = 0
+    for batch in reader_for(path).batches(path, list(dict.fromkeys([*columns.values(), *conditions]))):
+        values = {column: batch.column(column).to_pylist() for column in batch.schema.names}
+        for at in range(batch.num_rows):
+            row = before + at + 1
+            for column in conditions:
+                seen[column].add(str(values[column][at]))
+            if any(str(values[column][at]) not in wanted for column, wanted in conditions.items()):
+                continue
+            for purpose, column in columns.items():
+                check = _number if purpose in numbers else _text
+                found[purpose].append(check(values[column][at], column, path, row))
+            rows.append(row)
+        before += batch.num_rows
+    if not rows:
+        there = "; ".join(f"{column}: {', '.join(sorted(known)[:12])}" for column, known in seen.items())
+        raise DataError(f"no row has {' '.join(where)}. Values in the file: {there}", file=path)
+    return Pairs(path, found, rows)
+
+
+def _conditions(where: Sequence[str]) -> dict[str, set[str]]:
+    from tocsin.errors import ConfigError
+
+    conditions: dict[str, set[str]] = {}
+    for one in where:
+        column, equals, value = one.partition("=")
+        if not column or not equals:
+            raise ConfigError(f"--where {one!r}: COLUMN=VALUE is wanted, such as split=test.")
+        conditions.setdefault(column, set()).add(value)
+    return conditions
+
+
+def _text(value: Any, column: str, path: Path, row: int) -> str:
+    from tocsin.errors import DataError
+
+    if isinstance(value, str) and value.strip():
+        return value
+    what = "null" if value is None else "empty" if isinstance(value, str) else f"a {type(value).__name__}"
+    raise DataError(
+        f"column {column!r} is {what}; a text is wanted. Leave the row out (--where) or mend the table",
+        file=path,
+        row=row,
+    )
+
+
+def _number(value: Any, column: str, path: Path, row: int) -> float:
+    from math import isfinite
+
+    from tocsin.errors import DataError
+
+    try:
+        number = float("nan") if value is None else float(value)  # CSV holds every value as text
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not isfinite(number):
+        what = "null" if value is None or value != value else f"{value!r:.40}"
+        raise DataError(
+            f"column {column!r} is {what}; a number is wanted. Leave the row out (--where) or mend the table",
+            file=path,
+            row=row,
+        )
+    return number
+
+
+def by_language(pairs: Pairs, most: int | None = None, seed: int = 0) -> dict[str, np.ndarray]:
+    """Return language -> positions of its pairs, ascending, languages in alphabetical order.
+
+    Args:
+        pairs: Read with a column for "lang".
+        most: Pairs a language keeps at most, drawn at random; None for all.
+        seed: Of that draw; what a language keeps depends on it and on its own pairs alone.
+
+    Raises:
+        DataError: A language with a single pair, which leaves nothing to choose or to rank.
+        ConfigError: `most` below 2.
+    """
+    import numpy as np
+
+    from tocsin.errors import ConfigError, DataError
+    from tocsin.vectors.intervals import generator_for
+
+    if most is not None and most < 2:
+        raise ConfigError(f"--max-pairs is {most}; at least 2 pairs a language are wanted.")
+    places: dict[str, list[int]] = {}
+    for place, lang in enumerate(pairs.columns["lang"]):
+        places.setdefault(lang, []).append(place)
+    kept = {}
+    for lang in sorted(places):
+        found = np.array(places[lang])
+        if len(found) == 1:
+            raise DataError(
+                f"language {lang!r} has this pair alone: there is nothing to choose among. Leave it out (--where)",
+                file=pairs.path,
+                row=pairs.rows[int(found[0])],
+            )
+        if most is not None and len(found) > most:
+            found = np.sort(generator_for(seed, lang).choice(found, most, replace=False))
+        kept[lang] = found
+    return kept
+
+
+class Texts:
+    """The distinct texts of several columns and languages: each is encoded once, so that equal texts tie exactly.
+
+    Args:
+        pairs: Where they stand.
+    """
+
+    def __init__(self, pairs: Pairs) -> None:
+        self.pairs = pairs
+        self._number_of: dict[str, int] = {}
+        self._row_of: list[int] = []
+
+    def numbers(self, column: str, places: np.ndarray) -> list[int]:
+        """Return the numbers of a column's texts at some places of the pairs, new ones added."""
+        found = []
+        for place in places.tolist():
+            number = self._number_of.setdefault(self.pairs.columns[column][place], len(self._row_of))
+            if number == len(self._row_of):
+                self._row_of.append(self.pairs.rows[place])
+            found.append(number)
+        return found
+
+    def encoded(
+        self, models: Sequence[Model], device: str, max_length: int | None
+    ) -> Iterator[tuple[Model, np.ndarray]]:
+        """Yield each model with the vectors `(N, D)` float32 of all texts by number; one model is in memory at a time.
+
+        Raises:
+            BundleError: A bundle that cannot be loaded.
+            ConfigError: An encoder that cannot be opened.
+            DataError: A vector is zero, infinite or NaN: names the model, and file and row of the text.
+        """
+        import numpy as np
+
+        from tocsin.errors import DataError
+        from tocsin.text.progress import progress_bar
+        from tocsin.vectors.search import lengths
+
+        texts = list(self._number_of)
+        for model in models:
+            encoder = _open(model, _device(device), max_length)
+            parts = []
+            chunk = min(_CHUNK, max(64, len(texts) // 20))
+            with progress_bar(f"encoding, {model.name}", len(texts), unit="texts") as advance:
+                for start in range(0, len(texts), chunk):
+                    parts.append(encoder.encode(texts[start : start + chunk]))
+                    advance(len(parts[-1]))
+            del encoder
+            vectors_ND = np.concatenate(parts)
+            try:
+                lengths(vectors_ND, "text")
+            except DataError as error:
+                row = None if error.row is None else self._row_of[error.row - 1]
+                raise DataError(
+                    f"the model {model.name} gives this text a vector that is zero, infinite or NaN, which has no "
+                    "cosine with any other. Did its training diverge?",
+                    file=self.pairs.path,
+                    row=row,
+                ) from error
+            yield model, vectors_ND
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _open(model: Model, device: str, max_length: int | None) -> Encodes:
+    if model.kind == "bundle":
+        import tocsin
+
+        return tocsin.load(model.place, device=device)
+    from tocsin.bundles.sentences import open_encoder
+    from tocsin.plugins.manager import load_plugins
+
+    return open_encoder(model.place, load_plugins(roles=("encoder",)), device, max_length)
+
+
+def interval_text(found: Estimate) -> str:
+    """Return the interval of a figure, as a report shows it."""
+    return f"{found.low:.3f} to {found.high:.3f}"
+
+
+def macro_name(languages: int) -> str:
+    """Return the name of the last row."""
+    return f"macro mean of {languages} language{'' if languages == 1 else 's'}"
+
+
+def pairs_text(pairs: int) -> str:
+    """Return a number of pairs, with a star where they are few."""
+    from tocsin.vectors import FEW_PAIRS
+
+    return f"{pairs:,}{'*' if pairs < FEW_PAIRS else ''}"
+
+
+def difference_section(
+    title: str,
+    points: Mapping[str, Mapping[str, float]],
+    macros: Mapping[str, float],
+    differences: Mapping[str, Mapping[str, Difference]],
+) -> Section:
+    """Return models side by side, each later one with the paired difference to the first.
+
+    Args:
+        title: Of the section.
+        points: Model -> language -> figure.
+        macros: Model -> mean over languages.
+        differences: Every model but the first -> language, and `MACRO`, -> first minus that model.
+    """
+    from tocsin.scores.sections import Section
+    from tocsin.vectors.reports import MACRO
+
+    first, *others = points
+    headings = ["language", first]
+    for other in others:
+        headings += [other, f"{first} minus {other}", "95% interval"]
+    rows = []
+    for lang in [*points[first], MACRO]:
+        at = {name: macros[name] if lang == MACRO else points[name][lang] for name in points}
+        cells = [macro_name(len(points[first])) if lang == MACRO else lang, f"{at[first]:.3f}"]
+        for other in others:
+            found = differences[other][lang]
+            sure = " !" if found.beyond_chance else ""
+            cells += [
+                f"{at[other]:.3f}",
+                f"{found.point:+.3f}{sure}",
+                f"{found.low:+.3f} to {found.high:+.3f}",
+            ]
+        rows.append(tuple(cells))
+    return Section(
+        title,
+        tuple(headings),
+        tuple(rows),
+        ("! the interval leaves 0 out. Paired: every draw takes the same pairs of both models.",),
+    )
+
+
+def write_chart(
+    path: Path, figures: Mapping[str, Mapping[str, Estimate]], label: str, limit: float | None = None
+) -> None:
+    """Draw a bar a language and model with its interval; without matplotlib say so on stderr and draw nothing.
+
+    Args:
+        path: The PNG to write.
+        figures: Model -> language -> figure; every model has the same languages.
+        label: What is drawn.
+        limit: Where to draw a line, if anywhere.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    import sys
+
+    from tocsin.errors import ConfigError
+    from tocsin.text.folders import whole_file
+
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        print(
+            f"no {path.name}: pip install 'tocsin[figures]' adds matplotlib, which draws it", file=sys.stderr
+        )
+        return
+    languages = list(next(iter(figures.values())))
+    thickness = 0.8 / len(figures)
+    figure = Figure(figsize=(8, 1.5 + len(languages) * max(0.18, 0.11 * len(figures))), layout="constrained")
+    axes = figure.subplots()
+    for at, (name, by_lang) in enumerate(figures.items()):
+        found = [by_lang[lang] for lang in languages]
+        points = [one.point for one in found]
+        # An interval that was moved or clipped may end at the figure itself, but not short of it by more than rounding.
+        reach = [
+            [max(0.0, one.point - one.low) for one in found],
+            [max(0.0, one.high - one.point) for one in found],
+        ]
+        places = [row + (at - (len(figures) - 1) / 2) * thickness for row in range(len(languages))]
+        axes.barh(places, points, thickness, xerr=reach, error_kw={"elinewidth": 0.7}, label=name)
+    axes.set_yticks(range(len(languages)), languages, fontsize=7)
+    axes.set_ylim(len(languages) - 0.4, -0.6)
+    axes.set_xlabel(f"{label} (with 95% interval)")
+    if limit is not None:
+        axes.axvline(limit, color="0.3", linestyle=":", linewidth=1)
+    if len(figures) > 1:
+        figure.legend(loc="outside upper center", ncols=2)
+    try:
+        with whole_file(path) as part:
+            figure.savefig(part, format="png", dpi=130)
+    except OSError as error:
+        raise ConfigError(f"--output: {path} cannot be written ({error.strerror or error}).") from error

@@ -1,0 +1,193 @@
+"""One optimiser step by hand, the same for every task: passes forward and backward alone, then clip, step, schedule."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from tocsin.errors import ConfigError
+from tocsin.models.averaging import AveragedWeights
+from tocsin.models.encoders import Encoder
+from tocsin.models.facts import StepFacts
+from tocsin.models.non_finite import NonFiniteSteps
+from tocsin.models.optimizers import Optimizer, decay_by_layer, parameter_groups
+from tocsin.models.schedules import Constant, Schedule
+from tocsin.models.settings import check_step
+
+__all__ = ["StepSettings", "StepsByHand"]
+
+_Pass = TypeVar("_Pass")
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """What a step is made with; the tasks document these as their own arguments.
+
+    Args:
+        optimizer: Makes the torch optimiser.
+        schedule: Of the learning rate.
+        layer_decay: Factor of the learning rate from one layer of the encoder to the layer below it; None: one rate.
+        ema_decay: Share of the average of weights that a step keeps; None: no average.
+        gradient_clip: Largest norm of the whole gradient; None for no clipping.
+        non_finite: What to do with a step whose loss or gradient is not finite.
+        max_skipped: Steps that may be skipped in a row.
+    """
+
+    optimizer: Optimizer
+    schedule: Schedule
+    layer_decay: float | None
+    ema_decay: float | None
+    gradient_clip: float | None
+    non_finite: Literal["stop", "skip"]
+    max_skipped: int
+
+
+class StepsByHand(LightningModule):
+    """A task that optimises by hand; subclasses say what a pass loses and how the step's examples are called.
+
+    Attributes:
+        last_step: What the last optimiser step worked on.
+    """
+
+    encoder: Encoder
+
+    def __init__(self, settings: StepSettings) -> None:
+        super().__init__()
+        check_step(
+            layer_decay=settings.layer_decay,
+            ema_decay=settings.ema_decay,
+            gradient_clip=settings.gradient_clip,
+        )
+        self.automatic_optimization = False
+        self.optimizer = settings.optimizer
+        self.schedule = settings.schedule
+        self.layer_decay = settings.layer_decay
+        self.ema_decay = settings.ema_decay
+        self.gradient_clip = settings.gradient_clip
+        self.last_step = StepFacts()
+        self._non_finite = NonFiniteSteps(settings.non_finite, settings.max_skipped)
+        self._average: AveragedWeights | None = None
+        self._average_state: dict[str, Any] | None = None
+
+    @abstractmethod
+    def _names_of_step(self) -> Sequence[str]:
+        """How the examples of the step under way are called, for the message about a loss that is not finite."""
+
+    def _fitting(self) -> bool:
+        return self._trainer is not None and self.trainer.state.fn == "fit"
+
+    # Building --------------------------------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """One optimiser, one schedule sized from the real number of optimiser steps; both are stepped by us."""
+        groups = parameter_groups(self, self.optimizer.weight_decay, self.encoder.embedding_parameters())
+        if not groups:
+            raise ConfigError("No weight is trained: the encoder is frozen and nothing else has any.")
+        by_layer = [1.0] * len(groups)
+        if self.layer_decay is not None:
+            groups, by_layer = decay_by_layer(groups, self.encoder.parameters_by_depth(), self.layer_decay)
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        optimizer = self.optimizer.build(groups, scaled_gradients=scaled)
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf") and not isinstance(self.schedule, Constant):
+            raise ConfigError(
+                f"{type(self.schedule).__name__} has to know how long the fit is: set trainer.max_epochs or "
+                "trainer.max_steps, or use the schedule Constant."
+            )
+        total = 1 if steps == float("inf") else max(1, int(steps))
+        rates: list[Callable[[int], float]] = [
+            partial(self._rate, factor=factor, total=total) for factor in by_layer
+        ]
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _rate(self, step: int, factor: float, total: int) -> float:
+        return factor * self.schedule.factor(step, total)
+
+    # The average of weights ------------------------------------------------------------------------------------------
+
+    def on_train_start(self) -> None:
+        """Begin the average of weights, or go on with a checkpoint's."""
+        if self.ema_decay is not None:
+            trained = ((name, p) for name, p in self.named_parameters() if p.requires_grad)
+            self._average = AveragedWeights(trained, self.ema_decay)
+            if self._average_state is not None:
+                self._average.restore(self._average_state)
+        self._average_state = None
+
+    def on_train_end(self) -> None:
+        """Leave the module with the averaged weights, where they are asked for."""
+        if self._average is not None:
+            self._average.put_in_place()
+
+    # One optimiser step ----------------------------------------------------------------------------------------------
+
+    def _scale(self, weights: Tensor) -> Tensor:
+        """What this rank's sums are multiplied with, given its own weights `(K,)` or `()`: world size / global weight.
+
+        DDP averages gradients over ranks; the step wants their sum over the weight of all ranks.
+        """
+        total: Any = self.trainer.strategy.reduce(weights, reduce_op="sum")
+        return self.trainer.world_size / torch.clamp(total, min=1e-12)
+
+    def _backward_each(self, passes: Sequence[_Pass], loss_of: Callable[[_Pass], Tensor]) -> Tensor:
+        """Forward and backward pass by pass; gradients are synchronised on the last. Returns the sum of the losses."""
+        total = torch.zeros((), device=self.device)
+        for number, part in enumerate(passes):
+            with nullcontext() if number == len(passes) - 1 else self._unsynchronised():
+                loss = loss_of(part)
+                self.manual_backward(loss)
+                total += loss.detach()
+        return total
+
+    def _unsynchronised(self) -> AbstractContextManager[Any]:
+        blocked = getattr(self.trainer.strategy, "block_backward_sync", None)
+        return nullcontext() if blocked is None else blocked()
+
+    def _finish_step(self, total: Tensor, facts: StepFacts) -> None:
+        """Step the optimiser and the schedule, once gradients are there; refuse a loss that is not finite.
+
+        Args:
+            total: The step's loss on this rank, scaled by `_scale`.
+            facts: What the step worked on.
+        """
+        optimizer: Any = self.optimizers()
+        total = self.trainer.strategy.reduce(total, reduce_op="mean")
+        self.last_step = facts
+        if not bool(torch.isfinite(total)):
+            self._refuse_step("loss", float(total))
+            optimizer.zero_grad(set_to_none=True)
+            return
+        skipped = self._non_finite.in_row
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if self._non_finite.in_row == skipped:
+            self._non_finite.in_row = 0
+            if self._average is not None:
+                self._average.update()
+        schedule: Any = self.lr_schedulers()
+        self.log("train/loss", total, prog_bar=True, batch_size=1)
+        self.log("train/learning_rate", schedule.get_last_lr()[0], batch_size=1)
+        schedule.step()
+
+    def _refuse_step(self, what: str, value: float) -> None:
+        self._non_finite.refuse(what, value, self.global_step, self._names_of_step())
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Clip the whole gradient, already unscaled, and record its norm before clipping."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        limit = float("inf") if self.gradient_clip is None else self.gradient_clip
+        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        # A float16 scaler looks for infinities itself, and skips the step.
+        if getattr(self.trainer.precision_plugin, "scaler", None) is None and not torch.isfinite(norm):
+            self._refuse_step("gradient", float(norm))
+            for parameter in parameters:
+                parameter.grad = None  # the optimiser leaves weights without a gradient alone
+        self.log("train/gradient_norm", norm, batch_size=1)
