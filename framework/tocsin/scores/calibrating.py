@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from tocsin.labels.targets import POSITIVE_FROM
 from tocsin.scores.chain import Chain
 from tocsin.scores.crossfit import Worth, cross_fitted, interval_of, resampled, worth_of
-from tocsin.scores.metrics import decision_metrics, mean_defined, ratio
-from tocsin.scores.reliability import brier_cells, calibration_error, log_loss_cells
+from tocsin.scores.means import mean_defined, ratio
+from tocsin.scores.metrics import decision_metrics
+from tocsin.scores.probabilities import calibration_error, log_losses
 from tocsin.scores.sections import Section
 from tocsin.scores.statistics import Interval
 from tocsin.scores.table import ScoresTable
@@ -142,9 +144,10 @@ def _changes(
 ) -> list[Change]:
     before_NL, after_NL = raw.raw_probabilities, held_out.probabilities
     known_NL = (~np.isnan(targets_NL)).astype(np.float64)
+    positive_NL = targets_NL >= POSITIVE_FROM
     changes = []
-    for name, cells in (("Brier score", brier_cells), ("log loss", log_loss_cells)):
-        before, after = (np.nan_to_num(cells(targets_NL, p_NL)) for p_NL in (before_NL, after_NL))
+    for name, cells in (("Brier score", _squares), ("log loss", log_losses)):
+        before, after = (known_NL * cells(positive_NL, p_NL) for p_NL in (before_NL, after_NL))
         before_L, after_L = (ratio(part.sum(axis=0), known_NL.sum(axis=0)) for part in (before, after))
 
         def figures(weights_ND: np.ndarray, difference: np.ndarray = after - before) -> np.ndarray:
@@ -158,6 +161,10 @@ def _changes(
     ]
     changes.append(_change("calibration error", errors[0], errors[1], np.empty(0)))
     return changes
+
+
+def _squares(positive_NL: np.ndarray, probabilities_NL: np.ndarray) -> np.ndarray:
+    return np.square(probabilities_NL - positive_NL)
 
 
 def _change(name: str, before_L: np.ndarray, after_L: np.ndarray, drawn_D: np.ndarray) -> Change:
@@ -208,7 +215,7 @@ def _calibration_section(report: ChainReport, name: str) -> Section:
         rows=rows,
         notes=(
             f"Mean over {defined} of {len(report.table.labels)} labels; lower is better. The calibration error is "
-            "debiased (root mean square, 15 bins a label).",
+            "debiased (root mean square, up to 15 bins a label).",
             *_few_notes(report),
         ),
     )

@@ -16,7 +16,7 @@ import numpy as np
 
 from tocsin.errors import ConfigError, DataError
 from tocsin.scores.chain import Chain
-from tocsin.scores.metrics import mean_defined
+from tocsin.scores.means import mean_defined
 from tocsin.scores.resampling import group_numbers, message_weights
 from tocsin.scores.statistics import Difference, Interval
 from tocsin.scores.table import ScoresTable

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from tocsin.errors import ConfigError
-from tocsin.scores.reliability import reliability
+from tocsin.labels.targets import POSITIVE_FROM
+from tocsin.scores.probabilities import Bins
 from tocsin.scores.table import ScoresTable
 from tocsin.text.folders import whole_file
 
@@ -50,10 +51,11 @@ def draw_reliability(before: ScoresTable, after: ScoresTable, path: Path) -> Non
     )
     known = ~np.isnan(targets)
     for name, probabilities_NL, style in styles:
-        bins = reliability(targets, probabilities_NL.ravel(), bins=20)
-        curve.plot(bins.predicted_B, bins.observed_B, label=name, markersize=5, **style)
+        given = probabilities_NL.ravel()[known]
+        bins = Bins(targets[known] >= POSITIVE_FROM, given, 20)
+        curve.plot(bins.mean_B, bins.share_B, label=name, markersize=5, **style)
         counts.hist(
-            probabilities_NL.ravel()[known],
+            given,
             bins=np.linspace(0, 1, 41),
             histtype="step",
             color=style["color"],

@@ -42,15 +42,10 @@ def test_temperature_stays_in_its_bounds() -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_platt_is_the_sigmoid_of_scikit_learn(seed: int) -> None:
-    """Its calibrator of a fitted classifier whose decision function is our logit."""
-
-    class Scores:
-        classes_ = np.array([0.0, 1.0])
-        _estimator_type = "classifier"
-
-    z, y = column(seed)
+    """The fit inside its calibrated classifier."""
     from sklearn.calibration import _SigmoidCalibration
 
+    z, y = column(seed)
     wanted = _SigmoidCalibration().fit(z, y)
     slope, intercept = fit_platt(z, y)
     # scikit-learn writes 1 / (1 + exp(a z + b)) and stops at a looser tolerance
@@ -84,6 +79,11 @@ def test_platt_agrees_with_a_calibrated_classifier() -> None:
 
         def decision_function(self, X: np.ndarray) -> np.ndarray:
             return X[:, 0]
+
+        def predict(
+            self, X: np.ndarray
+        ) -> np.ndarray:  # wanted of a classifier, though the sigmoid reads scores
+            return (X[:, 0] >= 0).astype(float)
 
     z, y = column(11)
     calibrated = CalibratedClassifierCV(FrozenEstimator(Identity().fit(z[:, None], y)), method="sigmoid").fit(
