@@ -206,6 +206,7 @@ def _spoilt(tmp_path: Path, change) -> Path:
         (lambda chain: chain["steps"][1]["state"].pop("thresholds"), "cannot be taken over"),
         (lambda chain: chain["steps"][0]["component"].update(name="os.system"), "no component's short name"),
         (lambda chain: chain["steps"].reverse(), "in this order"),
+        (lambda chain: chain.update(facts=["ids"]), "facts are no mapping"),
         (
             lambda chain: chain["steps"][0]["component"]["arguments"].update(by="genre"),
             "reads the column 'genre'",
