@@ -12,8 +12,10 @@ from tocsin.errors import ConfigError, DataError, LabelError
 from tocsin.scores.calibrating import assess_chain, report_sections, report_to_dict
 from tocsin.scores.chain import check_applies, fit_chain, ids_digest
 from tocsin.scores.crossfit import cross_fitted, fold_numbers, worth_of
+from tocsin.scores.insights import worst_errors
 from tocsin.scores.metrics import evaluate
 from tocsin.scores.roles import Calibrator, DecisionRule, Ensembler
+from tocsin.scores.statistics import bootstrap
 from tocsin.scores.table import ScoresTable
 
 
@@ -115,6 +117,27 @@ def test_raw_scores_stay_beside_what_the_chain_makes(tmp_path) -> None:
     assert evaluate(back).macro["f1"] == evaluate(result).macro["f1"] != evaluate(table).macro["f1"]
     again = fit_chain(back, calibrator=Shift(), decision_rule=Above(0.8)).apply(back)
     np.testing.assert_array_equal(again.calibrated_NL, result.calibrated_NL)
+
+
+def test_every_figure_is_of_the_calibrated_probabilities() -> None:
+    """A calibrated table of logits gives the figures, intervals, errors of one that holds its probabilities alone."""
+    table = fit_chain(scores(), calibrator=Shift()).apply(scores(1))
+    alone = replace(
+        table.uncalibrated(),
+        logits_NL=None,
+        probabilities_NL=table.calibrated_NL,
+        decisions_NL=table.decisions_NL,
+    )
+    for measured, wanted in zip(
+        (evaluate(table), worst_errors(table), bootstrap(table, ["macro_brier"], draws=20)["macro_brier"]),
+        (evaluate(alone), worst_errors(alone), bootstrap(alone, ["macro_brier"], draws=20)["macro_brier"]),
+        strict=True,
+    ):
+        assert repr(measured) == repr(wanted)
+    brier = np.mean((table.calibrated_NL - table.targets_NL) ** 2)
+    assert evaluate(table).macro["brier"] == pytest.approx(brier)
+    drawn = bootstrap(table, ["macro_brier"], draws=200)["macro_brier"]
+    assert drawn.low < brier < drawn.high
 
 
 def test_single_steps_and_an_ensemble() -> None:

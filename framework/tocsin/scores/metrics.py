@@ -282,15 +282,12 @@ def decided_on(table: ScoresTable, label: int, threshold: float) -> np.ndarray:
     """Return (N,) bool, the messages for which label number `label` counts as on."""
     if table.decisions_NL is not None:
         return table.decisions_NL[:, label]
-    probabilities_NL = table.probabilities_NL if table.calibrated_NL is None else table.calibrated_NL
-    if probabilities_NL is not None:
-        return probabilities_NL[:, label] >= threshold
-    return sigmoid(table.ranking_NL[:, label]) >= threshold
+    return probabilities_of(table, table.ranking_NL[:, label]) >= threshold
 
 
 def probabilities_of(table: ScoresTable, ranking: np.ndarray) -> np.ndarray:
     """Return the probabilities (float64) of some of the table's `ranking_NL`."""
-    return sigmoid(ranking) if table.probabilities_NL is None else ranking
+    return sigmoid(ranking) if table.ranked_by_logits else ranking
 
 
 def _cells(

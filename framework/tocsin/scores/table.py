@@ -189,6 +189,11 @@ class ScoresTable:
         assert scores is not None
         return scores
 
+    @property
+    def ranked_by_logits(self) -> bool:
+        """Whether `ranking_NL` holds logits; else probabilities."""
+        return self.logits_NL is not None and self.calibrated_NL is None
+
     def uncalibrated(self) -> ScoresTable:
         """Return the table as it was before any chain: without calibrated probabilities and decisions."""
         return replace(self, calibrated_NL=None, decisions_NL=None)
