@@ -103,7 +103,10 @@ def test_every_entry_gives_the_same_decisions() -> None:
     # a message alone gets what it gets in a batch
     for row in (0, 5):
         alone = bundle.predict([columns["text"][row]], [tested.langs[row]])
-        np.testing.assert_allclose(alone.probabilities[0], loaded.probabilities[row], atol=1e-5)
+        np.testing.assert_allclose(alone.raw_probabilities[0], loaded.raw_probabilities[row], atol=1e-5)
+        np.testing.assert_allclose(
+            alone.probabilities[0], loaded.probabilities[row], atol=1e-4
+        )  # steep slope
         np.testing.assert_array_equal(alone.decisions[0], loaded.decisions[row])
     assert (
         main(["predict", "--bundle", BUNDLE, "--input", "test.parquet", "--output", "raw.parquet", "--raw"])
@@ -129,6 +132,7 @@ def test_without_languages_every_text_is_of_an_unknown_one() -> None:
     np.testing.assert_array_equal(without.probabilities, strange.probabilities)
 
 
+@pytest.mark.filterwarnings("always::tocsin.bundles.load.BundleWarning")  # the command prints it
 def test_without_the_plugin_there_are_raw_probabilities_and_no_decisions(monkeypatch, capsys) -> None:
     with_plugin = tocsin.load(BUNDLE).predict(["water"], ["en"])
     monkeypatch.setenv("TOCSIN_PLUGINS", "off")
@@ -139,13 +143,12 @@ def test_without_the_plugin_there_are_raw_probabilities_and_no_decisions(monkeyp
     np.testing.assert_array_equal(found.raw_probabilities, with_plugin.raw_probabilities)
     with pytest.raises(BundleError, match="decisions are refused"):
         _ = found.decisions
-    with pytest.warns(BundleWarning):
-        assert main(["predict", "--bundle", BUNDLE, "--text", "water"]) == 2
+    assert main(["predict", "--bundle", BUNDLE, "--text", "water"]) == 2
     said = capsys.readouterr().err
+    assert "warning: runs/task/latest-fit/bundle: the chain Platt -> BestF1 cannot be used" in said
     assert "tocsin-calibration" in said
     assert "--raw" in said
-    with pytest.warns(BundleWarning):
-        assert main(["predict", "--bundle", BUNDLE, "--text", "water", "--raw"]) == 0
+    assert main(["predict", "--bundle", BUNDLE, "--text", "water", "--raw"]) == 0
 
 
 def test_the_report_and_the_card() -> None:

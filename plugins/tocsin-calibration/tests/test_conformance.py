@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+from calibration_cases import several
 
+from tocsin.plugins import DataError
 from tocsin.plugins.testing import check_calibrator, check_decision_rule
 from tocsin_calibration.calibrators import Isotonic, Platt, PosWeight, Temperature
 from tocsin_calibration.conformal import ConformalSets
@@ -51,11 +54,29 @@ def test_decision_rules_conform(component: type[Any], arguments: dict[str, Any])
     check_decision_rule(component, **arguments)
 
 
-@pytest.mark.parametrize("by", ["lang", "genre"])
-def test_so_they_do_by_language_and_by_a_slice(by: str) -> None:
-    """The checks' tables have both columns, and one case with languages unknown and no slices."""
-    if by == "lang":
-        for calibrator in (Platt, Temperature, Isotonic):
-            check_calibrator(calibrator, by=by)
-        for rule in (BestF1, RecallFloor, PrecisionFloor, LeastCost, ConformalSets):
-            check_decision_rule(rule, by=by)
+@pytest.mark.parametrize("component", [Platt, Temperature, Isotonic])
+def test_calibrators_by_language_conform(component: type[Any]) -> None:
+    """One case of the checks has no languages, so that every message is of an unknown one."""
+    check_calibrator(component, by="lang")
+
+
+@pytest.mark.parametrize("component", [BestF1, RecallFloor, PrecisionFloor, LeastCost, ConformalSets])
+def test_rules_by_language_conform(component: type[Any]) -> None:
+    check_decision_rule(component, by="lang")
+
+
+@pytest.mark.parametrize("component", [Platt, Isotonic, BestF1, ConformalSets])
+def test_a_slice_column_does_what_languages_do(component: type[Any]) -> None:
+    scores = several()
+    sliced = several(langs=np.full(len(scores), None, dtype=object), slices={"genre": scores.langs})
+    by_lang, by_genre = component(by="lang").fit(scores), component(by="genre").fit(sliced)
+    assert by_genre.columns == ("genre",)
+    one, other = by_lang.apply(scores), by_genre.apply(sliced)
+    np.testing.assert_array_equal(one.probabilities, other.probabilities)
+    if one.decisions_NL is not None:
+        np.testing.assert_array_equal(one.decisions_NL, other.decisions_NL)
+        assert (one.decisions_NL != component().fit(scores).apply(scores).decisions_NL).any()
+    else:
+        assert (one.probabilities != component().fit(scores).apply(scores).probabilities).any()
+    with pytest.raises(DataError, match="no column 'genre'"):
+        by_genre.apply(scores)
