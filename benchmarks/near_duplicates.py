@@ -59,7 +59,9 @@ def main() -> None:
     parser.add_argument(
         "--messages", type=int, default=20_000, help="messages for precision and recall (20,000)"
     )
-    parser.add_argument("--sizes", type=int, nargs="*", default=[100_000, 300_000, 1_000_000], metavar="N")
+    parser.add_argument(
+        "--sizes", type=int, nargs="*", default=[125_000, 250_000, 500_000, 1_000_000], metavar="N"
+    )
     parser.add_argument("--measure", type=int, metavar="N", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -168,11 +170,15 @@ def corpus(size: int) -> pa.ChunkedArray:
 
 
 def copies(texts: list[str], number: int, generator: random.Random) -> Iterator[str]:
-    """Yield texts with a word left out, a word doubled, a letter mistyped or a name and link added."""
+    """Yield retweets, half of them, and texts with a word left out, a word doubled or a letter mistyped.
+
+    A few texts are copied thousands of times and most never, as messages spread: the text at rank r of n is drawn with
+    a probability that falls with r^(-2/3).
+    """
     for _ in range(number):
-        words = generator.choice(texts).split()
+        words = texts[int(len(texts) * generator.random() ** 3)].split()
         at = generator.randrange(len(words)) if words else 0
-        kind = generator.randrange(4)
+        kind = generator.randrange(6)
         if kind == 0 and len(words) > 1:
             del words[at]
         elif kind == 1 and words:
@@ -181,12 +187,12 @@ def copies(texts: list[str], number: int, generator: random.Random) -> Iterator[
             letter = generator.randrange(len(words[at]))
             words[at] = words[at][:letter] + generator.choice("aeinst") + words[at][letter + 1 :]
         else:
-            words = [
-                "RT",
-                f"@user{generator.randrange(10**6)}:",
-                *words,
-                f"http://t.co/{generator.randrange(10**9)}",
-            ]
+            name, link = f"@user{generator.randrange(10**6)}:", f"http://t.co/{generator.randrange(10**9)}"
+            words = ["RT", name, *words, link]
+            if kind == 4:  # cut off, as long retweets are
+                words = [*words[: max(3, len(words) - 3)], "…"]
+            elif kind == 5:  # with a word of one's own
+                words = [generator.choice(("wow", "sad", "please", "help", "omg")), *words]
         yield " ".join(words)
 
 

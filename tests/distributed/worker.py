@@ -1,7 +1,8 @@
-"""One fit on the CPU that writes what it did; run by the tests, with one process or with two.
+"""Fits on the CPU that write what they did; run by the tests, with one process or with two.
 
-Usage: python worker.py JOB.json, which holds: folder, devices, batch_size, max_steps, limit (messages of each split),
-out (where rank 0 writes).
+Usage: python worker.py JOBS.json, a list of fits, one after another in the same processes. Each holds: folder, devices,
+batch_size, max_steps, limit (messages of each split), out (where rank 0 writes), and may hold: pool_steps, probe, model
+(options of the classifier), lora (options of adapters).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 from lightning.pytorch import Callback
 
 from tests.builders import quiet_trainer, tiny_classifier, tiny_data
+from tocsin.models.adapters import Lora
 
 
 class Curve(Callback):
@@ -52,7 +54,14 @@ def main(job: dict[str, Any]) -> None:
         pool_steps=job.get("pool_steps", 1),
     )
     torch.manual_seed(11)  # the head's first weights
-    model = tiny_classifier(folder / "encoder", dropout=0.0, start_from_probe=job.get("probe", False))
+    lora = job.get("lora")
+    model = tiny_classifier(
+        folder / "encoder",
+        dropout=0.0,
+        encoder=None if lora is None else {"lora": Lora(**lora)},
+        start_from_probe=job.get("probe", False),
+        **job.get("model", {}),
+    )
     curve = Curve()
     trainer = quiet_trainer(
         folder,
@@ -94,4 +103,5 @@ def main(job: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    main(json.loads(Path(sys.argv[1]).read_text()))
+    for each in json.loads(Path(sys.argv[1]).read_text()):
+        main(each)
