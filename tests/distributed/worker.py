@@ -3,6 +3,10 @@
 Usage: python worker.py JOBS.json, a list of fits, one after another in the same processes. Each holds: folder, devices,
 batch_size, max_steps, limit (messages of each split), out (where rank 0 writes), and may hold: pool_steps, probe, model
 (options of the classifier), lora (options of adapters).
+
+The seed is set as a config's `seed_everything` sets it, and the model is built inside the fit, as the command line does
+it. Under DDP Lightning sets the seed once more before that: weights drawn earlier, or after other numbers were drawn,
+would be others than those of one process.
 """
 
 from __future__ import annotations
@@ -18,12 +22,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+import lightning.pytorch as L
 import numpy as np
 import torch
 from lightning.pytorch import Callback
 
 from tests.builders import quiet_trainer, tiny_classifier, tiny_data
 from tocsin.models.adapters import Lora
+from tocsin.models.heads import LinearHead
 
 
 class Curve(Callback):
@@ -53,11 +59,12 @@ def main(job: dict[str, Any]) -> None:
         tokens_per_pass=40,
         pool_steps=job.get("pool_steps", 1),
     )
-    torch.manual_seed(11)  # the head's first weights
+    L.seed_everything(11, verbose=False)  # the first weights of head and adapters
     lora = job.get("lora")
+    # The encoder's own rates are 0 in its folder: nothing has to be read before the fit to silence them.
     model = tiny_classifier(
         folder / "encoder",
-        dropout=0.0,
+        LinearHead(dropout=0.0),
         encoder=None if lora is None else {"lora": Lora(**lora)},
         start_from_probe=job.get("probe", False),
         **job.get("model", {}),

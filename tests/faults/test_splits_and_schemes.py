@@ -116,6 +116,6 @@ def test_a_group_too_large_for_the_split_it_fell_into_is_said(
     assert main(["audit", "--config", config]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert (
-        "! the group event 'one' (20 messages, 100.0%) is alone more than the share of train (80%), into which it fell: "
-        "take another seed, a finer grouping or other shares"
+        "! the group event 'one' (20 messages, 100.0%) is alone more than the share of train (80%), into which it "
+        "fell: take another seed, a finer grouping or other shares"
     ) in said
