@@ -96,7 +96,7 @@ def run_apart(job: Path) -> None:
         [sys.executable, worker.__file__, str(job)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         env={**environment, "MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo", "USE_LIBUV": "0"},
     )
     assert done.returncode == 0, done.stderr[-4000:]

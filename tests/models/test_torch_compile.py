@@ -13,7 +13,8 @@ from tocsin.models import compilation
 from tocsin.training.checkpoints import AtomicCheckpointIO
 
 # What torch's own compiler says of itself is not ours to mend.
-QUIET = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*", "ignore::FutureWarning:torch.*")
+# https://github.com/pytorch/pytorch/blob/main/torch/utils/mkldnn.py
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*", "ignore::FutureWarning:torch.*")
 
 
 def fitted(folder: Path, *, compiled: bool, **options: Any) -> Any:
@@ -35,7 +36,6 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@QUIET
 @pytest.mark.parametrize("backend", ["eager", "inductor"])
 def test_a_compiled_fit_is_the_fit_without(
     folder: Path, backend: str, monkeypatch: pytest.MonkeyPatch
@@ -84,7 +84,6 @@ def test_a_compiled_fit_is_the_fit_without(
 
 
 @pytest.mark.slow
-@QUIET
 def test_without_a_compiler_the_option_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torch._inductor import config
 
