@@ -90,7 +90,7 @@ def reliability(table: ScoresTable, most: int = _PANELS) -> Figure | None:
 
 def wilson(hits: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends of 95% intervals of shares (Wilson 1927), of arrays of one shape; counts above 0."""
-    z2 = 1.959964**2
+    z2 = 1.959963984540054**2  # the normal quantile of 97.5%
     centre = (hits + z2 / 2) / (counts + z2)
     half = np.sqrt(z2) / (counts + z2) * np.sqrt(hits * (counts - hits) / counts + z2 / 4)
     return centre - half, centre + half
