@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from tests.builders import WORDS, tiny_encoder
 from tocsin.batches.cache import content_key
 from tocsin.batches.passes import cut_passes
+from tocsin.batches.rows import StepLoader
 from tocsin.batches.sentences import PairStep, SentencePass
 
 LANGS = ("spa", "hat")
@@ -172,7 +173,7 @@ class MemoryPairs(LightningDataModule):
                     yield data._step_rows(epoch, number)
 
         every = list(range(len(data.splits["train"])))
-        return DataLoader(every, batch_sampler=Steps(), collate_fn=self.step)  # type: ignore[arg-type]
+        return StepLoader(every, batch_sampler=Steps(), collate_fn=self.step)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> Any:
         if not self.splits["validation"]:
