@@ -39,7 +39,7 @@ def sentence_folder(
     ]
     (folder / "modules.json").write_text(json.dumps(modules))
     (folder / "1_Pooling").mkdir()
-    switches = {"word_embedding_dimension": 16, f"pooling_mode_{mode}": True, "pooling_mode_lasttoken": False}
+    switches = {"word_embedding_dimension": 16, "pooling_mode_lasttoken": False, f"pooling_mode_{mode}": True}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling or switches))
     if prompt is not None:
         settings = {"prompts": {"query": prompt, "other": "no "}, "default_prompt_name": "query"}
@@ -104,9 +104,14 @@ def test_what_the_folder_says(tmp_path: Path) -> None:
         Teacher(encoder, ClsPooling()).width == 16
     )  # another pooling than the folder's: its dense layer is left out
     bare = SentenceEncoder(str(sentence_folder(tmp_path / "b", mode="max_tokens", prompt=None, length=None)))
-    assert (bare.prompt, bare.max_length) == ("", None)
+    assert (bare.prompt, bare.max_length) == ("", 64)  # its tokenizer's
     assert isinstance(bare.own_pooling(), MaxPooling)
-    assert Teacher(bare).max_length == 72  # 128, but for its positions
+    assert Teacher(bare).max_length == 64
+    bare.tokenizer.model_max_length = 10**30
+    assert Teacher(bare).max_length == bare.max_length == 72  # its positions
+    bare.config.max_position_embeddings = None
+    assert bare.max_length is None
+    assert Teacher(bare).max_length == 128
 
 
 def test_lower_case_is_the_tokenizers_and_so_a_bundles(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from tocsin.models.pooling import ClsPooling, MaxPooling, MeanPooling, Pooling
 __all__ = ["SentenceEncoder"]
 
 _POOLINGS: dict[str, type[Pooling]] = {"mean": MeanPooling, "cls": ClsPooling, "max": MaxPooling}
+_NO_LENGTH = 1_000_000  # tokens; transformers notes an unknown length as 10^30
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "Identity": nn.Identity,
     "Tanh": nn.Tanh,
@@ -101,9 +102,13 @@ class SentenceEncoder(TransformerEncoder):
 
     @property
     def max_length(self) -> int | None:
-        """Tokens of a text at most, special tokens included, as the folder says; None where it does not."""
+        """Tokens of a text at most, special tokens included: as the folder says, else its tokenizer, within its
+        positions; None where none of them does.
+        """
         length = self._limits().get("max_seq_length")
-        return None if length is None else int(length)
+        if length is None:
+            length = min(self.tokenizer.model_max_length, self.max_tokens or _NO_LENGTH)
+        return int(length) if length < _NO_LENGTH else None
 
     @property
     def tokenizer(self) -> Any:
