@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from tests.builders import WORDS
 from tocsin.batches import pair_partitions
-from tocsin.batches.pair_corpus import PairCorpus, PairRules, build_pairs
+from tocsin.batches.pair_building import PairRules, build_pairs
+from tocsin.batches.pair_corpus import PairCorpus
 from tocsin.batches.pair_filters import PairFilters
 from tocsin.errors import DataError
 from tocsin.text.cleaners import TweetCleaner
