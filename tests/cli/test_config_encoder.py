@@ -95,7 +95,7 @@ def test_a_student_from_a_folder_leaves_out_what_follows_the_pooling(place: Path
         ("[]", "a mapping with data and model is wanted"),
         ("model: {model: 1", "cannot be read"),
         ("model: {class_path: Distiller}", r"model\.init_args\.encoder is missing"),
-        (DISTILLER.replace("TransformerEncoder", "TransformerEncodr"), "did you mean 'TransformerEncoder'"),
+        (DISTILLER.replace("TransformerEncoder", "TransformerEncodr"), "Did you mean 'TransformerEncoder'"),
         (DISTILLER.replace("keep_layers", "keep_layrs"), "keep_layrs"),
         (DISTILLER.replace("[1]", "[0, x]"), "keep_layers"),
         (DISTILLER.replace("$pooling", "AttentionPooling"), "AttentionPooling has weights of its own"),
