@@ -3,11 +3,12 @@
 
 BIN := .venv/bin
 RUN := runs/quickstart
+DISTILLED := runs/distil-quickstart/latest-fit
 PLUGINS := $(sort $(dir $(wildcard plugins/*/setup.cfg)))
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all check bench docs
+.PHONY: help quickstart distil-quickstart test test-all check bench docs
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -30,6 +31,12 @@ quickstart: .venv/ready  ## fetch real messages, fine-tune, compare with TF-IDF,
 	@echo "  $(BIN)/tensorboard --logdir $(RUN)/latest-fit"
 	@echo "  $(BIN)/tocsin predict --bundle $(RUN)/latest-fit/bundle --input MESSAGES.csv --output SCORES.parquet"
 	@echo "  $(BIN)/tocsin fit --config experiments/crisis-messages/config.yaml"
+
+distil-quickstart: .venv/distil-ready  ## teach half an encoder an English teacher's vectors in 90 languages; before, after, teacher
+	$(BIN)/tocsin fit --config experiments/distil-quickstart/config.yaml
+	$(BIN)/tocsin match --bundle $(DISTILLED)/bundle \
+	    --encoder experiments/distil-quickstart/config.yaml MiniLmEnglish --name after before teacher \
+	    --teacher teacher --pairs $(DISTILLED)/pairs/validation.parquet
 
 test: .venv/ready  ## run the tests of the framework and of every plugin, without the slow ones
 	@$(PYTEST) -q -m "not slow" tests $(wildcard plugins/*/tests)
@@ -59,6 +66,10 @@ docs: .venv/ready  ## write every component's options, from their docstrings, to
 	$(BIN)/python -m pip install -q -c constraints.txt setuptools torch
 	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation \
 	    -e '.[fetch,figures,test,dev]' $(PLUGINS:%/=-e ./%)
+	@touch $@
+
+.venv/distil-ready: .venv/ready
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e './plugins/tocsin-crisis[catalogs]'
 	@touch $@
 
 .venv/bench-ready: .venv/ready

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from tests.builders import WORDS, tiny_encoder
 from tocsin.batches.cache import content_key
 from tocsin.batches.passes import cut_passes
+from tocsin.batches.rows import StepLoader
 from tocsin.batches.sentences import PairStep, SentencePass
 
 LANGS = ("spa", "hat")
@@ -134,6 +135,9 @@ class MemoryPairs(LightningDataModule):
 
     def step(self, rows: list[int]) -> PairStep:
         """This rank's share of the step of these training rows."""
+        return self._share(rows, self.trainer.global_rank, self.trainer.world_size)
+
+    def _share(self, rows: list[int], rank: int, world_size: int) -> PairStep:
         train = self.splits["train"]
         wanted = [(train[row]["text"], train[row]["number"], row, 1.0) for row in rows]
         numbers, counts = np.unique([train[row]["number"] for row in rows], return_counts=True)
@@ -141,25 +145,35 @@ class MemoryPairs(LightningDataModule):
             (self._english[number], int(number), -1, float(count))
             for number, count in zip(numbers, counts, strict=True)
         ]
-        mine = wanted[self.trainer.global_rank :: self.trainer.world_size]
+        mine = wanted[rank::world_size]
         return PairStep(self._passes(mine or [(*wanted[0][:2], -1, 0.0)], self.tokens_per_pass), len(rows))
+
+    def _step_rows(self, epoch: int, number: int) -> list[int]:
+        order: list[int] = np.random.default_rng(epoch).permutation(len(self.splits["train"])).tolist()
+        return order[number * self.batch_size : (number + 1) * self.batch_size]
+
+    def _steps(self) -> int:
+        return -(-len(self.splits["train"]) // self.batch_size)
+
+    def first_passes(self) -> Iterator[SentencePass]:
+        for number in range(self._steps()):
+            yield from self._share(self._step_rows(0, number), 0, 1).passes
 
     def train_dataloader(self) -> Any:
         data = self
 
         class Steps:
             def __len__(self) -> int:
-                return -(-len(data.splits["train"]) // data.batch_size)
+                return data._steps()
 
             def __iter__(self) -> Iterator[list[int]]:
                 epoch, start = divmod(data._done, len(self))
-                order = np.random.default_rng(epoch).permutation(len(data.splits["train"])).tolist()
                 for number in range(start, len(self)):
                     data._done += 1
-                    yield order[number * data.batch_size : (number + 1) * data.batch_size]
+                    yield data._step_rows(epoch, number)
 
         every = list(range(len(data.splits["train"])))
-        return DataLoader(every, batch_sampler=Steps(), collate_fn=self.step)  # type: ignore[arg-type]
+        return StepLoader(every, batch_sampler=Steps(), collate_fn=self.step)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> Any:
         if not self.splits["validation"]:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from tests.builders import WORDS
 from tocsin.batches import pair_partitions
-from tocsin.batches.pair_corpus import PairCorpus, PairRules, build_pairs
+from tocsin.batches.pair_building import PairRules, build_pairs
+from tocsin.batches.pair_corpus import PairCorpus
 from tocsin.batches.pair_filters import PairFilters
 from tocsin.errors import DataError
 from tocsin.text.cleaners import TweetCleaner
@@ -196,7 +197,7 @@ def test_caps_and_held_out_pairs_keep_their_promises(
     generator = random.Random(seed)
     shuffled = {name: generator.sample(pairs, len(pairs)) for name, pairs in sources.items()}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tocsin.batches.pair_corpus.partition_bits", lambda pairs: bits)
+        patch.setattr("tocsin.batches.pair_building.partition_bits", lambda pairs: bits)
         patch.setattr(pair_partitions, "_BUFFER_BYTES", 500)
         again = built(folder / "b", shuffled, size=3, **rules)
     assert trained(again) == found

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.builders import tiny_encoder
-from tocsin.bundles.sentences import open_encoder
+from tocsin.bundles.sentences import SentenceModel, open_encoder
 from tocsin.errors import ConfigError
 from tocsin.models.encoders import TransformerEncoder
+from tocsin.models.pooling import AttentionPooling
 
 TEXTS = ["water near the bridge", "Agua", "food " * 90]
 
@@ -126,7 +128,7 @@ def test_what_the_folder_says_is_done(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pooling": {}, "kinds": ("Transformer", "Pooling", "Dense")}, "Transformer, Pooling, Dense"),
+        ({"pooling": {}, "kinds": ("Transformer", "Pooling", "LSTM")}, "module 2 of .* is LSTM"),
         ({"pooling": {"pooling_mode": "lasttoken"}}, "pools by lasttoken"),
         ({"pooling": {"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True}}, "mean, max"),
         (
@@ -134,7 +136,7 @@ def test_what_the_folder_says_is_done(
                 "pooling": {"pooling_mode": "mean", "include_prompt": False},
                 "prompts": {"prompts": {"q": "rain "}, "default_prompt_name": "q"},
             },
-            "leaves the prompt's tokens out",
+            "leaves the prompt 'rain ' out of its pooling",
         ),
         ({"pooling": {}, "limits": {"max_seq_length": 5000}}, "max_length is 5000; 1 to 72"),
     ],
@@ -163,6 +165,32 @@ def test_names_that_nobody_has(plain: Path) -> None:
         open_encoder("TransformerEncoder", _Registry(plain))
 
 
-def test_it_has_no_logits(plain: Path) -> None:
-    with pytest.raises(ConfigError, match="no head"):
-        open_encoder(str(plain), _Registry(plain)).predictor.logits(["water"])
+def test_what_follows_the_pooling_is_done(plain: Path, tmp_path: Path) -> None:
+    folder = sentence_folder(
+        plain, tmp_path / "st", pooling={}, kinds=("Transformer", "Pooling", "Dense", "Normalize")
+    )
+    (folder / "2_Dense").mkdir()
+    generator = torch.Generator().manual_seed(0)
+    layer = {
+        "linear.weight": torch.randn(5, 16, generator=generator),
+        "linear.bias": torch.randn(5, generator=generator),
+    }
+    save_file(layer, folder / "2_Dense" / "model.safetensors")
+    config = {
+        "in_features": 16,
+        "out_features": 5,
+        "bias": True,
+        "activation_function": "torch.nn.modules.activation.Tanh",
+    }
+    (folder / "2_Dense" / "config.json").write_text(json.dumps(config))
+    model = open_encoder(str(folder), _Registry(plain))
+    weight, bias = (layer[f"linear.{name}"].numpy() for name in ("weight", "bias"))
+    for vector, text in zip(model.encode(TEXTS), TEXTS, strict=True):
+        wanted = np.tanh(weight @ states(plain, text, 64).mean(axis=0) + bias)  # its tokenizer's length
+        np.testing.assert_allclose(vector, wanted / np.linalg.norm(wanted), atol=1e-5)
+    assert model.encode([]).shape == (0, 5)
+
+
+def test_a_pooling_that_is_learnt_says_nothing_untrained(plain: Path) -> None:
+    with pytest.raises(ConfigError, match="AttentionPooling has weights of its own"):
+        SentenceModel(TransformerEncoder(str(plain)), AttentionPooling())

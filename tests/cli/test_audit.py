@@ -51,7 +51,7 @@ def test_shown_without_any_text(config: str, capsys: pytest.CaptureFixture[str])
         "Languages: messages",
         "equal texts",
         "test seen in train",
-        "! 1 texts stand in more than one split",
+        "! 1 text stands in more than one split",
         "no positive in train",
         "null",
     ):

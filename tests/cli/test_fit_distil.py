@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
+import shlex
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import pytest
 import tocsin
 from tests.builders import WORDS, message_file, tiny_encoder
 from tests.cli.configs import CONFIG, write_config
+from tocsin.cli.fit import _next_after_distilling
 from tocsin.cli.main import main
 
 DISTIL = """\
@@ -107,6 +111,30 @@ def test_a_distillation_leaves_a_complete_run_folder(work: Path) -> None:
         "validation/mse/hat",
     } <= seen
     assert next(int(float(row["step"])) for row in metrics(run) if row.get("validation/matching")) == 0
+
+
+def test_the_held_out_pairs_are_a_table_to_match(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The student before, its teacher and the student after, by the line that the fit prints; as its metrics say."""
+    folder = "runs/tiny/latest-fit"
+    found = pq.read_table(work / folder / "pairs" / "validation.parquet")
+    assert found.column_names == ["english", "text", "lang", "source"]
+    pairs = {(row["english"], row["text"], row["lang"]) for row in found.to_pylist()}
+    every = pq.read_table(work / "data" / "pairs.parquet").to_pylist()
+    assert pairs <= {(row["english"], row["text"], row["lang"]) for row in every}
+    assert Counter(lang for *_, lang in pairs) == {"spa": 5, "hat": 5}  # a tenth of each
+    assert set(found["source"].to_pylist()) == {"toy"}
+    line = _next_after_distilling(folder, f"{folder}/bundle", True)[1]
+    verb, *arguments = shlex.split(line)
+    assert verb == "tocsin"
+    assert main([*arguments, "--json", "--draws", "5"]) == 0
+    before, teacher, after = json.loads(capsys.readouterr().out)["models"]
+    assert [before["name"], teacher["name"], after["name"]] == ["before", "teacher", "after"]
+    rows = [row for row in metrics(work / folder) if row.get("validation/matching")]
+    best = max(rows[1:], key=lambda row: float(row["validation/matching"]))
+    for model, row in ((before, rows[0]), (after, best)):
+        for lang, measured in model["languages"].items():
+            assert measured["mean"]["point"] == pytest.approx(float(row[f"validation/matching/{lang}"]))
+    assert teacher["languages"].keys() == {"spa", "hat"}
 
 
 def test_its_config_parses_and_dumps_to_itself(work: Path) -> None:

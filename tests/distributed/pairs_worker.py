@@ -41,6 +41,8 @@ def main(job: dict[str, Any]) -> None:
     torch.manual_seed(3)
     options: dict[str, Any] = {"optimizer": AdamW(lr=1e-3, eps=1e-3)}
     if job["coupled"]:
+        # The coupled one also starts at a probe, which rank 0 solves for both.
+        options["start_from_probe"] = True
         options["losses"] = [MeanSquaredError(), Contrastive(), SpreadOut()]
         options["loss_weights"] = [1.0, 0.5, 2.0]
     model = tiny_distiller(Path(job["folder"]), **options)

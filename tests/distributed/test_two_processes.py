@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,15 @@ LIMIT = {"train": 45, "validation": 23, "test": 19}
 STEPS = 10
 
 
+# A plain fit that starts from a probe, and one of each option that keeps or adds weights of its own.
+FITS: dict[str, dict[str, Any]] = {
+    "probe": {"probe": True},
+    "average": {"model": {"ema_decay": 0.9}},
+    "layer rates": {"model": {"layer_decay": 0.7}},
+    "adapters": {"lora": {"rank": 4}, "model": {"ema_decay": 0.9, "layer_decay": 0.7}},
+}
+
+
 @dataclass
 class Outcome:
     facts: dict[str, Any]
@@ -29,31 +39,53 @@ class Outcome:
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Outcome]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("distributed")
     message_file(folder / "messages.parquet", messages(120))
-    tiny_encoder(folder / "encoder")
-    return {devices: run(folder, devices) for devices in (1, 2)}
+    config = tiny_encoder(folder / "encoder") / "config.json"
+    rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    config.write_text(json.dumps(json.loads(config.read_text()) | rates))
+    return folder
 
 
-def run(folder: Path, devices: int) -> Outcome:
-    out, job = folder / f"out-{devices}.json", folder / f"job-{devices}.json"
-    given = {
-        "folder": str(folder),
-        "devices": devices,
-        "batch_size": 11,
-        "max_steps": STEPS,
-        "limit": LIMIT,
-        "probe": True,
-        "out": str(out),
-    }
-    job.write_text(json.dumps(given))
+@pytest.fixture(scope="module")
+def every(folder: Path) -> dict[int, dict[str, Outcome]]:
+    """What each fit did, by the number of processes and its name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PL_GLOBAL_SEED", "0")  # so that what the worker sets is undone
+        return {devices: run(folder, devices) for devices in (1, 2)}
+
+
+@pytest.fixture(scope="module")
+def outcomes(every: dict[int, dict[str, Outcome]]) -> dict[int, Outcome]:
+    return {devices: found["probe"] for devices, found in every.items()}
+
+
+def run(folder: Path, devices: int) -> dict[str, Outcome]:
+    jobs, file = [], folder / f"jobs-{devices}.json"
+    for name, options in FITS.items():
+        given = {
+            "folder": str(folder),
+            "devices": devices,
+            "batch_size": 11,
+            "max_steps": STEPS,
+            "limit": LIMIT,
+            "out": str(folder / f"{name}-{devices}.json"),
+        }
+        if "lora" not in options or find_spec("peft") is not None:
+            jobs.append({**given, **options})
+    file.write_text(json.dumps(jobs))
     if devices > 1:
-        run_apart(job)
+        run_apart(file)
     else:
-        worker.main(given)
-    with np.load(out.with_suffix(".npz")) as stored:
-        return Outcome(json.loads(out.read_text()), dict(stored))
+        for job in jobs:
+            worker.main(job)
+    found = {}
+    for job in jobs:
+        out = Path(job["out"])
+        with np.load(out.with_suffix(".npz")) as stored:
+            found[out.stem.rpartition("-")[0]] = Outcome(json.loads(out.read_text()), dict(stored))
+    return found
 
 
 def run_apart(job: Path, script: Any = worker) -> None:
@@ -64,7 +96,7 @@ def run_apart(job: Path, script: Any = worker) -> None:
         [sys.executable, script.__file__, str(job)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         env={**environment, "MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo", "USE_LIBUV": "0"},
     )
     assert done.returncode == 0, done.stderr[-4000:]
@@ -81,11 +113,27 @@ def test_ranks_share_the_steps_of_one_process(outcomes: dict[int, Outcome]) -> N
     assert -1 not in [row for step in first for row in step]
 
 
-def test_weights_are_those_of_one_process(outcomes: dict[int, Outcome]) -> None:
-    one, two = outcomes[1].weights, outcomes[2].weights
+@pytest.mark.parametrize("name", FITS)
+def test_weights_are_those_of_one_process(every: dict[int, dict[str, Outcome]], name: str) -> None:
+    if name not in every[1]:
+        pytest.skip("the extra `lora` brings peft")
+    one, two = every[1][name].weights, every[2][name].weights
     assert one.keys() == two.keys()
-    for name, value in one.items():
-        np.testing.assert_allclose(two[name], value, rtol=2e-4, atol=2e-5, err_msg=name)
+    for key, value in one.items():
+        np.testing.assert_allclose(two[key], value, rtol=2e-4, atol=2e-5, err_msg=key)
+
+
+def test_the_options_did_something(every: dict[int, dict[str, Outcome]]) -> None:
+    """So that the comparison above is one of fits with an option, and of fits that moved."""
+    heads = {name: found.weights["head.linear.weight"] for name, found in every[1].items()}
+    for name, weight in heads.items():
+        others = [other for another, other in heads.items() if another != name]
+        assert all(np.abs(weight - other).max() > 1e-3 for other in others), name
+    adapters = every[1].get("adapters")
+    if adapters is not None:
+        seconds = [value for key, value in adapters.weights.items() if ".lora_B." in key]
+        assert seconds
+        assert all(np.abs(value).max() > 1e-3 for value in seconds)
 
 
 def test_the_curves_of_learning_rate_and_loss_are_the_same(outcomes: dict[int, Outcome]) -> None:

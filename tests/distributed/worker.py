@@ -1,7 +1,12 @@
-"""One fit on the CPU that writes what it did; run by the tests, with one process or with two.
+"""Fits on the CPU that write what they did; run by the tests, with one process or with two.
 
-Usage: python worker.py JOB.json, which holds: folder, devices, batch_size, max_steps, limit (messages of each split),
-out (where rank 0 writes).
+Usage: python worker.py JOBS.json, a list of fits, one after another in the same processes. Each holds: folder, devices,
+batch_size, max_steps, limit (messages of each split), out (where rank 0 writes), and may hold: pool_steps, probe, model
+(options of the classifier), lora (options of adapters).
+
+The seed is set as a config's `seed_everything` sets it, and the model is built inside the fit, as the command line does
+it. Under DDP Lightning sets the seed once more before that: weights drawn earlier, or after other numbers were drawn,
+would be others than those of one process.
 """
 
 from __future__ import annotations
@@ -17,11 +22,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+import lightning.pytorch as L
 import numpy as np
 import torch
 from lightning.pytorch import Callback
 
 from tests.builders import quiet_trainer, tiny_classifier, tiny_data
+from tocsin.models.adapters import Lora
+from tocsin.models.heads import LinearHead
 
 
 class Curve(Callback):
@@ -51,8 +59,16 @@ def main(job: dict[str, Any]) -> None:
         tokens_per_pass=40,
         pool_steps=job.get("pool_steps", 1),
     )
-    torch.manual_seed(11)  # the head's first weights
-    model = tiny_classifier(folder / "encoder", dropout=0.0, start_from_probe=job.get("probe", False))
+    L.seed_everything(11, verbose=False)  # the first weights of head and adapters
+    lora = job.get("lora")
+    # The encoder's own rates are 0 in its folder: nothing has to be read before the fit to silence them.
+    model = tiny_classifier(
+        folder / "encoder",
+        LinearHead(dropout=0.0),
+        encoder=None if lora is None else {"lora": Lora(**lora)},
+        start_from_probe=job.get("probe", False),
+        **job.get("model", {}),
+    )
     curve = Curve()
     trainer = quiet_trainer(
         folder,
@@ -94,4 +110,5 @@ def main(job: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    main(json.loads(Path(sys.argv[1]).read_text()))
+    for each in json.loads(Path(sys.argv[1]).read_text()):
+        main(each)

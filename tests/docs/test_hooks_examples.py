@@ -166,7 +166,7 @@ def test_tocsin_splitters(registry: Registry) -> None:
     assert set(split.names[:300]) == {"train", "validation"}
     assert set(split.names[300:]) == {"test"}
     assert 15 < split.counts()["validation"] < 50
-    assert "1 texts stand in more than one split" in split.crossing[0]
+    assert "1 text stands in more than one split" in split.crossing[0]
 
 
 def test_tocsin_label_schemes(registry: Registry) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch  # noqa: F401  its log goes to the stderr of its first import, which must not be one test's own
 import pytest
 
 from tests.builders import message_file, messages

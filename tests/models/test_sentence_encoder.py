@@ -15,7 +15,7 @@ from tocsin.models.pooling import ClsPooling, MaxPooling, MeanPooling
 from tocsin.models.sentence_encoder import SentenceEncoder
 from tocsin.models.teacher import Teacher
 
-TEXTS = ["help flood water", "casa", "the road is closed " * 9]
+TEXTS = ["help flood water", "CASA", "the road is closed " * 9]
 
 
 def sentence_folder(
@@ -27,6 +27,7 @@ def sentence_folder(
     prompt: str | None = "help ",
     length: int | None = 9,
     pooling: dict[str, Any] | None = None,
+    lower: bool = False,
 ) -> Path:
     """A folder as sentence-transformers writes it."""
     tiny_encoder(folder / inner)
@@ -38,13 +39,13 @@ def sentence_folder(
     ]
     (folder / "modules.json").write_text(json.dumps(modules))
     (folder / "1_Pooling").mkdir()
-    switches = {"word_embedding_dimension": 16, f"pooling_mode_{mode}": True, "pooling_mode_lasttoken": False}
+    switches = {"word_embedding_dimension": 16, "pooling_mode_lasttoken": False, f"pooling_mode_{mode}": True}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling or switches))
     if prompt is not None:
         settings = {"prompts": {"query": prompt, "other": "no "}, "default_prompt_name": "query"}
         (folder / "config_sentence_transformers.json").write_text(json.dumps(settings))
     if length is not None:
-        limits = {"max_seq_length": length, "do_lower_case": False}
+        limits = {"max_seq_length": length, "do_lower_case": lower}
         (folder / inner / "sentence_bert_config.json").write_text(json.dumps(limits))
     for path, kind in listed:
         if kind == "Dense":
@@ -68,9 +69,17 @@ def sentence_folder(
         {"mode": "cls_token", "after": ("Normalize",)},
         {"mode": "max_tokens", "prompt": None, "length": None},
         {"after": ("Dense", "Normalize"), "inner": "0_Transformer"},
-        {"pooling": {"embedding_dimension": 16, "pooling_mode": "mean", "include_prompt": True}},
+        {"pooling": {"embedding_dimension": 16, "pooling_mode": ["mean"], "include_prompt": True}},
+        {"pooling": {"embedding_dimension": 16}, "lower": True},
     ],
-    ids=["mean", "first token, length 1", "maximum, nothing said", "dense", "the newer form"],
+    ids=[
+        "mean",
+        "first token, length 1",
+        "maximum, nothing said",
+        "dense",
+        "the newer form",
+        "lower case, no mode",
+    ],
 )
 def test_a_teachers_vectors_are_sentence_transformers(tmp_path: Path, options: dict[str, Any]) -> None:
     sentence_transformers = pytest.importorskip("sentence_transformers")
@@ -84,7 +93,7 @@ def test_a_teachers_vectors_are_sentence_transformers(tmp_path: Path, options: d
     )
 
 
-def test_what_the_folder_says(tmp_path: Path) -> None:
+def test_what_the_folder_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = SentenceEncoder(str(sentence_folder(tmp_path / "a", after=("Dense",))))
     assert (encoder.prompt, encoder.max_length, encoder.width, encoder.vector_width) == ("help ", 9, 16, 5)
     assert isinstance(encoder.own_pooling(), MeanPooling)
@@ -95,9 +104,26 @@ def test_what_the_folder_says(tmp_path: Path) -> None:
         Teacher(encoder, ClsPooling()).width == 16
     )  # another pooling than the folder's: its dense layer is left out
     bare = SentenceEncoder(str(sentence_folder(tmp_path / "b", mode="max_tokens", prompt=None, length=None)))
-    assert (bare.prompt, bare.max_length) == ("", None)
+    assert (bare.prompt, bare.max_length) == ("", 64)  # its tokenizer's
     assert isinstance(bare.own_pooling(), MaxPooling)
-    assert Teacher(bare).max_length == 72  # 128, but for its positions
+    assert Teacher(bare).max_length == 64
+    bare.tokenizer.model_max_length = 10**30
+    assert Teacher(bare).max_length == bare.max_length == 72  # its positions
+    monkeypatch.setattr(SentenceEncoder, "max_tokens", None)
+    assert bare.max_length is None
+    assert Teacher(bare).max_length == 128
+
+
+def test_lower_case_is_the_tokenizers_and_so_a_bundles(tmp_path: Path) -> None:
+    lower = SentenceEncoder(str(sentence_folder(tmp_path / "a", lower=True)))
+    plain = SentenceEncoder(str(sentence_folder(tmp_path / "b")))
+    assert lower.tokenizer("CASA")["input_ids"] == plain.tokenizer("casa")["input_ids"]
+    assert plain.tokenizer("CASA")["input_ids"] != plain.tokenizer("casa")["input_ids"]
+    lower.tokenizer.save_pretrained(tmp_path / "saved")
+    from transformers import AutoTokenizer
+
+    saved = AutoTokenizer.from_pretrained(tmp_path / "saved")
+    assert saved("CASA")["input_ids"] == plain.tokenizer("casa")["input_ids"]
 
 
 def test_another_pooling_leaves_out_what_follows_the_folders(tmp_path: Path) -> None:
@@ -125,7 +151,8 @@ def spoil(folder: Path, name: str, text: str) -> None:
         ({"pooling": {"pooling_mode_mean_tokens": True, "include_prompt": False}}, None, "leaves the prompt"),
         ({}, ("modules.json", "[]"), "has no modules.json that lists modules"),
         ({}, ("modules.json", "{"), "modules.json of .* cannot be read"),
-        ({}, ("sentence_bert_config.json", '{"do_lower_case": true}'), "lowers the case"),
+        ({}, ("modules.json", '"text"'), "modules.json of .* holds a str; a list is wanted"),
+        ({}, ("1_Pooling/config.json", "[]"), "1_Pooling/config.json of .* holds a list; a dict is wanted"),
         (
             {},
             ("modules.json", '[{"type": "a.Transformer", "path": ""}, {"type": "os.Pooling", "path": "../../etc"}]'),

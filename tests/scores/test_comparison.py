@@ -9,9 +9,11 @@ from scipy.stats import false_discovery_control, rankdata
 
 from tests.scores.cases import make_table
 from tocsin.errors import ConfigError, DataError, LabelError
+from tocsin.scores import comparison
 from tocsin.scores.comparison import (
     COMPARED,
     Comparison,
+    SliceMean,
     adjusted,
     compare,
     midranks,
@@ -20,7 +22,7 @@ from tocsin.scores.comparison import (
 from tocsin.scores.comparison_report import comparison_sections, comparison_to_dict
 from tocsin.scores.metrics import evaluate
 from tocsin.scores.resampling import group_numbers, swaps
-from tocsin.scores.statistics import paired_bootstrap
+from tocsin.scores.statistics import Difference, paired_bootstrap
 
 
 @pytest.fixture(scope="module")
@@ -212,3 +214,25 @@ def test_tables_that_cannot_be_compared_are_refused_with_the_reason() -> None:
         compare(table, table, adjustment="hölm")
     with pytest.raises(DataError, match="needs targets"):
         compare(table, replace(table, targets_NL=None))
+
+
+def test_a_mean_over_slices_adds_up_the_variances_of_independent_differences() -> None:
+    def tested(a: float, b: float, error: float) -> comparison.Tested:
+        return comparison.Tested(a, b, Difference(a - b, 0, 0, 0, 100, error), 0.5, 0.5)
+
+    slices = [tested(0.7, 0.5, 0.03), tested(0.5, 0.4, 0.04), tested(np.nan, np.nan, np.nan)]
+    mean = SliceMean.of(slices)
+    assert (mean.a, mean.b, mean.difference, mean.slices) == pytest.approx((0.6, 0.45, 0.15, 2))
+    # sqrt(.03² + .04²) / 2 = .025
+    assert (mean.low, mean.high) == pytest.approx((0.15 - 1.959964 * 0.025, 0.15 + 1.959964 * 0.025))
+    assert SliceMean.of(slices[2:]).slices == 0
+
+
+def test_groups_that_may_span_slices_leave_the_mean_out(found: Comparison) -> None:
+    mean = found.means["lang"]["macro_average_precision"]
+    parts = [one["macro_average_precision"] for one in found.by["lang"].values()]
+    assert mean.slices == len(parts) > 1
+    assert mean.difference == pytest.approx(np.mean([one.a - one.b for one in parts]))
+    assert mean.low < mean.difference < mean.high
+    better, worse = make_table(300, seed=1, skill=2.5), make_table(300, seed=2, skill=0.5)
+    assert not compare(better, worse, draws=99, by=["lang"], groups="lang").means

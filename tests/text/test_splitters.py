@@ -39,7 +39,7 @@ class TestGroupedSplit:
         by_text: dict[str, str] = {}
         for text, name in zip(texts, split.names, strict=True):
             assert by_text.setdefault(normalise(text), name) == name
-        assert not any("stand in more than one split" in sentence for sentence in split.crossing)
+        assert not any("in more than one split" in sentence for sentence in split.crossing)
 
     @given(TEXTS, st.randoms())
     def test_position_plays_no_part(self, texts: list[str], random: Any) -> None:
@@ -88,7 +88,7 @@ class TestGroupedSplit:
     def test_texts_that_cross_a_column_are_counted(self) -> None:
         table = table_of(["Same text"] * 60, user=[f"user {number}" for number in range(60)])
         crossing = GroupedSplit(by="user", validation=0.3, test=0.3).split(table).crossing
-        assert any(sentence.startswith("1 texts stand in more than one split") for sentence in crossing)
+        assert any(sentence.startswith("1 text stands in more than one split") for sentence in crossing)
 
     def test_split_without_messages_is_told(self) -> None:
         crossing = GroupedSplit().split(table_of(["one"])).crossing
@@ -171,7 +171,7 @@ class TestRandomSplit:
         assert counts["validation"] == pytest.approx(400, abs=60)
         assert counts["test"] == pytest.approx(200, abs=50)
         assert split.crossing[0].startswith("RandomSplit divides by row")
-        assert split.crossing[1].startswith("1 texts stand in more than one split")
+        assert split.crossing[1].startswith("1 text stands in more than one split")
         assert (split.names != RandomSplit(seed=2, validation=0.2, test=0.1).split(table).names).any()
 
     def test_it_has_to_be_chosen(self) -> None:
@@ -217,7 +217,7 @@ class TestGivenSplit:
         split = GivenSplit(drop_crossing=True).split(table)
         assert split.names.tolist() == ["", "test", "", "validation", "test", "train"]
         assert "2 training messages left out" in split.crossing[0]
-        assert split.crossing[1].startswith("1 texts stand in more than one split (messages: 1 in validation")
+        assert split.crossing[1].startswith("1 text stands in more than one split (messages: 1 in validation")
 
     @given(
         st.lists(
@@ -263,7 +263,7 @@ def test_grouping_by_ids_sees_those_of_the_file(tmp_path: Path) -> None:
 def test_crossing_of_splits_made_elsewhere() -> None:
     table = table_of(["a", "A ", "b", "b"])
     assert crossing_texts(table, np.array(["train", "test", "train", "train"], object)) == [
-        "1 texts stand in more than one split (messages: 1 in train, 1 in test)"
+        "1 text stands in more than one split (messages: 1 in train, 1 in test)"
     ]
     assert crossing_texts(table, np.array(["train", "", "test", "test"])) == []
     assert crossing_texts(table.slice(0, 0), np.array([], str)) == []

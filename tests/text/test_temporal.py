@@ -196,7 +196,7 @@ def test_empty_splits_and_crossing_texts_are_told() -> None:
         {"text": pa.array(["Fire", "fire"], pa.large_string()), "time": ["2014-05-01", "2014-05-09"]}
     )
     assert TemporalSplit(test_from="2014-05-02").split(table).crossing == [
-        "1 texts stand in more than one split (messages: 1 in train, 1 in test)"
+        "1 text stands in more than one split (messages: 1 in train, 1 in test)"
     ]
 
 

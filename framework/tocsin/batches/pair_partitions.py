@@ -153,7 +153,8 @@ class Partitions:
         """Yield English digests, pair digests and groups of each sorted partition; the texts are not read."""
         for number in self.numbers():
             table = self._columns(number, range(3))
-            yield tuple(table[name].to_numpy() for name in ("english_key", "pair_key", "group"))  # type: ignore[misc]
+            english, pairs, groups = (table[name].to_numpy() for name in ("english_key", "pair_key", "group"))
+            yield english, pairs, groups
 
     def _columns(self, number: int, fields: Sequence[int]) -> pa.Table:
         options = pa.ipc.IpcReadOptions(included_fields=list(fields))

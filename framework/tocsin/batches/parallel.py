@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +13,12 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
-from tocsin.arguments import is_plain
 from tocsin.batches.cache import TokenStore, content_key, file_digest, tokenizer_digest
-from tocsin.batches.pair_corpus import PairCorpus, PairRules, build_pairs
+from tocsin.batches.pair_building import PairRules, build_pairs
+from tocsin.batches.pair_corpus import PairCorpus
 from tocsin.batches.pair_counts import PairCounts
 from tocsin.batches.pair_filters import PairFilters
+from tocsin.batches.pair_key import pairs_key
 from tocsin.batches.pair_rows import PairRows, side_passes
 from tocsin.batches.pair_sampler import PairSampler, Sentences
 from tocsin.batches.pair_sampling import PairOrder, Sampling, shares
@@ -37,7 +36,6 @@ __all__ = ["ParallelSentences"]
 # Measured on two cores: small passes keep activations in the processor's cache; a GPU wants large matrices.
 _TOKENS_PER_PASS = {"cpu": 1024, "cuda": 16384}
 _TOKENISED_AT_ONCE = 8192
-_PROBED = 1000
 
 
 class ParallelSentences(LightningDataModule):
@@ -163,25 +161,11 @@ class ParallelSentences(LightningDataModule):
             DataError: A file or a row of it is faulty, or a source or a wanted language has no pair left.
         """
         if self._pairs is None:
-            filters = PairFilters(
-                self.cleaner,
-                None if self.languages is None else frozenset(self.languages),
-                self.languages_as,
-                self.max_characters,
-                self.max_length_ratio,
-                self.drop_identical,
-            )
-            self._pairs_key = self._key(filters)
+            rules = self._rules()
+            files = {name: sorted(self._files(name).values()) for name in self.sources}
+            self._pairs_key = pairs_key(self.sources, files, rules)
             path = self._folder("pairs") / self._pairs_key
             if not path.is_dir():
-                rules = PairRules(
-                    filters,
-                    self.cap,
-                    self.held_out,
-                    self.held_out_share,
-                    self._seed(),
-                    self.on_bad_pair == "skip",
-                )
                 try:
                     with whole_folder(path) as part:
                         build_pairs(part, self.sources, rules, progress=True)
@@ -194,6 +178,18 @@ class ParallelSentences(LightningDataModule):
             self._pairs = PairCorpus(path)
         return self._pairs
 
+    def _rules(self) -> PairRules:
+        filters = PairFilters(
+            self.cleaner,
+            None if self.languages is None else frozenset(self.languages),
+            self.languages_as,
+            self.max_characters,
+            self.max_length_ratio,
+            self.drop_identical,
+        )
+        skip = self.on_bad_pair == "skip"
+        return PairRules(filters, self.cap, self.held_out, self.held_out_share, self._seed(), skip)
+
     def counts(self) -> PairCounts:
         """Pairs by source and language after each filter."""
         return self.pairs().counts
@@ -204,46 +200,11 @@ class ParallelSentences(LightningDataModule):
     def _seed(self) -> int:
         return int(os.environ.get("PL_GLOBAL_SEED", "0")) if self.seed is None else self.seed
 
-    def _key(self, filters: PairFilters) -> str:
-        sources = [
-            [name, _named(reader), sorted(self._files(name).values()), self._probe(reader, filters)]
-            for name, reader in self.sources.items()
-        ]
-        return content_key(
-            kind="pairs",
-            sources=sources,
-            languages=sorted(self.languages) if self.languages is not None else None,
-            languages_as=self.languages_as,
-            cleaner=_named(self.cleaner),
-            on_bad_pair=self.on_bad_pair,
-            max_characters=self.max_characters,
-            max_length_ratio=self.max_length_ratio,
-            drop_identical=self.drop_identical,
-            cap=self.cap,
-            held_out=[self.held_out, self.held_out_share],
-            seed=self._seed(),
-        )
-
     def _files(self, name: str) -> dict[str, str]:
         """SHA-256 of each file of a source."""
         if name not in self._digests:
             self._digests[name] = {str(path): file_digest(path) for path in self.sources[name].files()}
         return self._digests[name]
-
-    def _probe(self, reader: PairReader, filters: PairFilters) -> str:
-        """A digest of a source's first pairs once cleaned; of all its pairs if it names no file.
-
-        A reader or cleaner, or a library of theirs, that changed gives other texts under the same name.
-        """
-        digest = hashlib.sha256()
-        named = bool(reader.files())
-        for batch in reader.batches((lambda error: None) if self.on_bad_pair == "skip" else None):
-            sifted = filters.sift(batch.slice(0, _PROBED) if named else batch)
-            digest.update("\0".join([*sifted.english, *sifted.text, *sifted.lang]).encode())
-            digest.update(sifted.pair_keys.tobytes())
-            if named:
-                break
-        return digest.hexdigest()
 
     # Tokenising ------------------------------------------------------------------------------------------------------
 
@@ -446,13 +407,3 @@ class ParallelSentences(LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take a position; it is applied when the training loader is made."""
         self._position = state_dict or None
-
-
-def _named(component: Any) -> list[Any]:
-    """A component as plain data: its class, the bytes of the file that defines it, its arguments."""
-    kind = type(component)
-    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
-    code = file_digest(Path(file)) if file and Path(file).is_file() else ""
-    given = component.arguments if hasattr(component, "arguments") else vars(component)
-    arguments = {name: value if is_plain(value) else _named(value) for name, value in sorted(given.items())}
-    return [kind.__module__, kind.__qualname__, code, arguments]

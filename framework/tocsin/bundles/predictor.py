@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from tocsin.batches.passes import MessagePass, collate, cut_passes
-from tocsin.errors import ConfigError
 from tocsin.models import network
 from tocsin.models.encoders import Encoder
 from tocsin.models.heads import FeatureHead, Head
@@ -84,7 +83,7 @@ class Predictor(TextRunner):
 
     Args:
         encoder: Loaded.
-        head: Built and filled; None where only vectors are asked for, which then needs a pooling.
+        head: Built and filled.
         pooling: Built and filled; None for heads that read tokens.
         labels: L.
         max_length: Tokens a text keeps at most.
@@ -95,7 +94,7 @@ class Predictor(TextRunner):
     def __init__(
         self,
         encoder: Encoder,
-        head: Head | None,
+        head: Head,
         pooling: Pooling | None,
         labels: int,
         max_length: int,
@@ -103,18 +102,15 @@ class Predictor(TextRunner):
         tokens_per_pass: int | None = None,
     ) -> None:
         super().__init__(encoder, max_length, device, tokens_per_pass)
-        self.head = None if head is None else head.to(device).eval()
+        self.head = head.to(device).eval()
         self.pooling = None if pooling is None else pooling.to(device).eval()
         self.labels = labels
 
     def logits(self, texts: Sequence[str], advance: Callable[[int], None] = lambda done: None) -> np.ndarray:
-        """Logits `(N, L)` float32 of cleaned texts; ConfigError without a head."""
-        head = self.head
-        if head is None:
-            raise ConfigError("This encoder has no head and so no logits; ask it for vectors.")
+        """Logits `(N, L)` float32 of cleaned texts."""
 
         def run(part: MessagePass) -> Tensor:
-            return network.logits(self.encoder, self.pooling, head, part.input_ids_BT, part.mask_BT)
+            return network.logits(self.encoder, self.pooling, self.head, part.input_ids_BT, part.mask_BT)
 
         return self._run(texts, run, self.labels, advance)
 

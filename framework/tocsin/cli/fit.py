@@ -285,10 +285,17 @@ def _next_commands(folder: str, bundle: str | None, best: bool) -> list[str]:
     return [shlex.join(command) for command in commands]
 
 
+_COMPARED = ("before", "teacher", "after")
+
+
 def _next_after_distilling(folder: str, bundle: str | None, best: bool) -> list[str]:
     commands = [["tensorboard", "--logdir", folder]]
     if bundle is not None and "match" in CORE_VERBS:
-        commands.append(["tocsin", "match", "--bundle", bundle, "--pairs", "PAIRS.parquet"])
+        # The student before, the teacher and the student after, on the pairs that the fit held out.
+        config, pairs = f"{folder}/config.yaml", f"{folder}/pairs/validation.parquet"
+        models = ["--encoder", config, f"{config}:teacher", "--bundle", bundle, "--name", *_COMPARED]
+        table = pairs if Path(pairs).is_file() else "PAIRS.parquet"
+        commands.append(["tocsin", "match", *models, "--pairs", table])
     lines = [shlex.join(command) for command in commands]
     if bundle is not None:
         lines.append(

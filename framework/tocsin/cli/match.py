@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from tocsin.cli.vectors import Model
+    from tocsin.cli.vector_models import Model
     from tocsin.scores.sections import Section
     from tocsin.vectors import Difference, Matching, MatchingReport, VectorError
     from tocsin.vectors.matching import Hit
@@ -36,7 +36,8 @@ def main(argv: list[str]) -> int:
     options = _parser().parse_args(argv)
 
     from tocsin.cli.evaluate import console, json_text, write_text
-    from tocsin.cli.vectors import Texts, by_language, check_early, models_of, read_pairs, write_chart
+    from tocsin.cli.vector_models import check_early, models_of
+    from tocsin.cli.vectors import Texts, by_language, read_pairs, write_chart
     from tocsin.scores.sections import render_sections, sections_to_markdown
     from tocsin.vectors import matching_differences, matching_report
 

@@ -1,4 +1,4 @@
-"""What the verbs about vectors share: which models, which rows of a table, and every distinct text encoded once."""
+"""What the verbs about vectors share: which rows of a table, every distinct text encoded once, and how it is shown."""
 
 from __future__ import annotations
 
@@ -11,21 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from tocsin.bundles.sentences import Encodes
+    from tocsin.cli.vector_models import Model
     from tocsin.scores.sections import Section
     from tocsin.vectors import Difference, Estimate
 
 __all__ = [
-    "Model",
     "Pairs",
     "Texts",
     "add_arguments",
     "by_language",
-    "check_early",
     "difference_section",
     "interval_text",
     "macro_name",
-    "models_of",
     "pairs_text",
     "read_pairs",
     "write_chart",
@@ -34,40 +31,18 @@ __all__ = [
 _CHUNK = 1024  # texts that are sorted by length and encoded together, at most, between two moves of the progress bar
 
 
-@dataclass(frozen=True)
-class Model:
-    """A model as the command line names it.
-
-    Args:
-        name: Its heading.
-        kind: "bundle" or "encoder".
-        place: A folder, or an encoder's short name.
-    """
-
-    name: str
-    kind: str
-    place: str
-
-
-class _Models(argparse.Action):
-    """Keeps bundles and encoders in one list, in the order of the command line."""
-
-    def __call__(
-        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
-    ) -> None:
-        given = getattr(namespace, self.dest) or []
-        setattr(namespace, self.dest, [*given, *((str(self.const), value) for value in values)])
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that `match` and `sts` share."""
+    from tocsin.cli.vector_models import Models
+
     for kind, what in (
         ("bundle", "folders that `tocsin fit` wrote"),
-        ("encoder", "encoders by short name (E5SmallMultilingual), or folders of transformers or "
-         "sentence-transformers; the mean of token states, unless the folder says otherwise"),
+        ("encoder", "encoders by short name (E5SmallMultilingual), folders of transformers or sentence-transformers "
+         "(the mean of token states, unless the folder says otherwise), or configs: FILE.yaml is the model's encoder "
+         "before any training, FILE.yaml:teacher a Distiller's teacher"),
     ):  # fmt: skip
         parser.add_argument(
-            f"--{kind}", nargs="+", action=_Models, const=kind, dest="models", metavar=kind.upper(), help=what
+            f"--{kind}", nargs="+", action=Models, const=kind, dest="models", metavar=kind.upper(), help=what
         )
     parser.add_argument(
         "--name", nargs="+", metavar="NAME", help="heading of each model, in the order of the command line"
@@ -93,54 +68,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="write metrics.json, report.md and a chart (PNG) here"
     )
-
-
-def models_of(options: argparse.Namespace) -> list[Model]:
-    """Return the models of a command line, each under a heading of its own.
-
-    Raises:
-        ConfigError: No model, one given twice, or names that do not fit.
-    """
-    from tocsin.errors import ConfigError
-
-    given: list[tuple[str, str]] = options.models or []
-    if not given:
-        raise ConfigError("No model is given. Give --bundle DIR, or --encoder NAME or folder, or several.")
-    names = options.name or [place for _, place in given]
-    if len(names) != len(given) or len(set(names)) != len(names):
-        raise ConfigError(
-            f"The models' names are {', '.join(names)}; a name of its own for each of the {len(given)} models is "
-            "wanted (--name)."
-        )
-    return [Model(name, kind, place) for name, (kind, place) in zip(names, given, strict=True)]
-
-
-def check_early(models: Sequence[Model], output: Path | None) -> None:
-    """Refuse what would else be found out after an hour of encoding.
-
-    Raises:
-        BundleError: A bundle's folder does not exist.
-        ConfigError: Nobody offers an encoder and no folder has its name, or the output folder cannot be made.
-    """
-    from tocsin.errors import BundleError, ConfigError
-    from tocsin.plugins.manager import load_plugins
-
-    registry = load_plugins(roles=("encoder",)) if any(model.kind == "encoder" for model in models) else None
-    for model in models:
-        there = Path(model.place).expanduser().is_dir()
-        if registry is None or model.kind == "bundle":
-            if not there:
-                raise BundleError(f"There is no folder {model.place!r}; a bundle is wanted.")
-        elif not there and model.place not in registry.components("encoder"):
-            unknown = registry.unknown("encoder", model.place)
-            raise ConfigError(f"{unknown}\nNor is there a folder {model.place!r}.")
-    if output is not None:
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"--output: the folder {output} cannot be made ({error.strerror or error})."
-            ) from error
 
 
 @dataclass(frozen=True)
@@ -317,13 +244,14 @@ class Texts:
         """
         import numpy as np
 
+        from tocsin.cli.vector_models import device_of, open_model
         from tocsin.errors import DataError
         from tocsin.text.progress import progress_bar
         from tocsin.vectors.search import lengths
 
         texts = list(self._number_of)
         for model in models:
-            encoder = _open(model, _device(device), max_length)
+            encoder = open_model(model, device_of(device), max_length)
             parts = []
             chunk = min(_CHUNK, max(64, len(texts) // 20))
             with progress_bar(f"encoding, {model.name}", len(texts), unit="texts") as advance:
@@ -343,25 +271,6 @@ class Texts:
                     row=row,
                 ) from error
             yield model, vectors_ND
-
-
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _open(model: Model, device: str, max_length: int | None) -> Encodes:
-    if model.kind == "bundle":
-        import tocsin
-
-        return tocsin.load(model.place, device=device)
-    from tocsin.bundles.sentences import open_encoder
-    from tocsin.plugins.manager import load_plugins
-
-    return open_encoder(model.place, load_plugins(roles=("encoder",)), device, max_length)
 
 
 def interval_text(found: Estimate) -> str:

@@ -131,6 +131,11 @@ class MultilabelClassifier(EvaluatesMessages):
             raise ConfigError(
                 f"max_length is {wanted} tokens, but the encoder has positions for {longest}; set it to at most that."
             )
+        if self._fitting() and self.trainer.world_size > 1 and getattr(self.encoder, "torch_compile", False):
+            raise ConfigError(
+                f"torch_compile with {self.trainer.world_size} processes: that they do what one does has been shown "
+                "without it alone. Set the encoder's torch_compile to false, or trainer.devices to 1."
+            )
         if data is not None and self._fitting():
             self.loss.prepare(data.targets(data.rows("train")))
             if self.rows_in_use:

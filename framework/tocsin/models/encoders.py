@@ -3,6 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from tocsin.arguments import RemembersArguments
 from tocsin.errors import ConfigError
 from tocsin.models.adapters import Lora, add_adapters, merged_state, save_adapters
+from tocsin.models.compilation import compile_forward, named_failure
 from tocsin.models.surgery import (
     cut_embeddings,
     cut_layers,
@@ -126,6 +128,8 @@ class TransformerEncoder(Encoder):
         gradient_checkpointing: Keep only each layer's input for the backward pass and compute the rest again: less
             memory, a third more time, the same gradients.
         lora: Train low-rank adapters (LoRA) in place of the encoder's weights; needs the extra lora. Null: none.
+        torch_compile: Translate the encoder by torch.compile at the first steps of a fit, which takes minutes; what is
+            saved is that of a fit without it. benchmarks/torch_compile.py says what it saves on a machine.
     """
 
     def __init__(
@@ -139,6 +143,7 @@ class TransformerEncoder(Encoder):
         keep_pieces: int | None = None,
         gradient_checkpointing: bool = False,
         lora: Lora | None = None,
+        torch_compile: bool = False,
     ) -> None:
         super().__init__()
         if isinstance(freeze, int) and freeze < 1:
@@ -154,6 +159,11 @@ class TransformerEncoder(Encoder):
                 f"{type(self).__name__}: freeze is {freeze} beside lora, which freezes every weight of the encoder "
                 "but its adapters. Set freeze to none."
             )
+        if torch_compile and gradient_checkpointing:
+            raise ConfigError(
+                f"{type(self).__name__}: torch_compile beside gradient_checkpointing: torch.compile decides itself "
+                "what it keeps for the backward pass. Choose one of the two."
+            )
         self.name = name
         self.revision = revision
         self.dtype = dtype
@@ -163,6 +173,7 @@ class TransformerEncoder(Encoder):
         self.keep_pieces = keep_pieces
         self.gradient_checkpointing = gradient_checkpointing
         self.lora = lora
+        self.torch_compile = torch_compile
         self.model: nn.Module | None = None
         self._config: Any = None
         self._tokenizer: Any = None
@@ -310,6 +321,8 @@ class TransformerEncoder(Encoder):
             add_adapters(model, self.lora, self.name)
         if self.gradient_checkpointing:
             recompute_activations(model, self.name)
+        if self.torch_compile:
+            compile_forward(model)
         self.model = model
 
     def _loaded(self) -> Any:
@@ -376,4 +389,5 @@ class TransformerEncoder(Encoder):
 
     def forward(self, input_ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """Last hidden states `(B, T, D)`."""
-        return self._loaded()(input_ids=input_ids_BT, attention_mask=mask_BT).last_hidden_state
+        with named_failure(self.name) if self.torch_compile else nullcontext():
+            return self._loaded()(input_ids=input_ids_BT, attention_mask=mask_BT).last_hidden_state

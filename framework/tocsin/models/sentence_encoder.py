@@ -19,6 +19,7 @@ from tocsin.models.pooling import ClsPooling, MaxPooling, MeanPooling, Pooling
 __all__ = ["SentenceEncoder"]
 
 _POOLINGS: dict[str, type[Pooling]] = {"mean": MeanPooling, "cls": ClsPooling, "max": MaxPooling}
+_NO_LENGTH = 1_000_000  # tokens; transformers notes an unknown length as 10^30
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "Identity": nn.Identity,
     "Tanh": nn.Tanh,
@@ -101,16 +102,26 @@ class SentenceEncoder(TransformerEncoder):
 
     @property
     def max_length(self) -> int | None:
-        """Tokens of a text at most, special tokens included, as the folder says; None where it does not."""
-        inner = self._modules_of()[0][1]
-        settings = self._json("sentence_bert_config.json", inner) or {}
-        if settings.get("do_lower_case"):
-            raise ConfigError(
-                f"SentenceEncoder: {self.name!r} lowers the case of texts itself (do_lower_case), which is not "
-                "supported; its tokenizer would have to do it."
-            )
-        length = settings.get("max_seq_length")
-        return None if length is None else int(length)
+        """Tokens of a text at most, special tokens included: as the folder says, else its tokenizer, within its
+        positions; None where none of them does.
+        """
+        length = self._limits().get("max_seq_length")
+        if length is None:
+            length = min(self.tokenizer.model_max_length, self.max_tokens or _NO_LENGTH)
+        return int(length) if length < _NO_LENGTH else None
+
+    @property
+    def tokenizer(self) -> Any:
+        """The fast tokenizer, cut to `keep_pieces`; it lowers the case of texts where the folder asks for that."""
+        first = self._tokenizer is None
+        tokenizer = super().tokenizer
+        if first and self._limits().get("do_lower_case"):
+            _lower_case(tokenizer.backend_tokenizer)
+        return tokenizer
+
+    def _limits(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._json("sentence_bert_config.json", self._modules_of()[0][1]) or {}
+        return found
 
     def own_pooling(self) -> Pooling:
         """The pooling that the folder names.
@@ -122,16 +133,16 @@ class SentenceEncoder(TransformerEncoder):
         if path is None:
             raise ConfigError(f"SentenceEncoder: modules.json of {self.name!r} lists no Pooling.")
         settings = self._json("config.json", path) or {}
-        mode = settings.get("pooling_mode")
-        switches = [
+        # As sentence-transformers: one mode or several by name, else the switches of its older folders, else the mean.
+        given = settings.get("pooling_mode") or [
             key.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
             for key, on in settings.items()
             if key.startswith("pooling_mode_") and on
         ]
-        modes = [mode] if isinstance(mode, str) else switches
+        modes = [given] if isinstance(given, str) else [str(mode) for mode in given] or ["mean"]
         if len(modes) != 1 or modes[0] not in _POOLINGS:
             raise ConfigError(
-                f"SentenceEncoder: {self.name!r} pools by {', '.join(map(str, modes)) or 'nothing'}; supported is "
+                f"SentenceEncoder: {self.name!r} pools by {', '.join(modes)}; supported is "
                 f"one of {', '.join(_POOLINGS)}."
             )
         if settings.get("include_prompt") is False and self.prompt:
@@ -185,8 +196,8 @@ class SentenceEncoder(TransformerEncoder):
     def _modules_of(self) -> list[tuple[str, str]]:
         """(kind, path) of each module, in order: a Transformer, a Pooling, then Dense and Normalize."""
         if self._modules_json is None:
-            listed = self._json("modules.json")
-            if not isinstance(listed, list) or not listed:
+            listed: Any = self._json("modules.json", kind=list)
+            if not listed:
                 raise ConfigError(
                     f"SentenceEncoder: {self.name!r} has no modules.json that lists modules. Wanted a "
                     "sentence-transformers folder, or a hub name that this machine reaches; for any other "
@@ -228,12 +239,29 @@ class SentenceEncoder(TransformerEncoder):
         )
         return found
 
-    def _json(self, name: str, inner: str = "") -> Any:
+    def _json(self, name: str, inner: str = "", kind: type = dict) -> Any:
+        """What a file of the folder holds; None where there is none."""
+        file = f"{inner}/{name}" if inner else name
         try:
             path = self._file(name, inner)
-            return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+            found = None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise ConfigError(f"SentenceEncoder: {name} of {self.name!r} cannot be read: {error}") from error
+            raise ConfigError(f"SentenceEncoder: {file} of {self.name!r} cannot be read: {error}") from error
+        if found is not None and not isinstance(found, kind):
+            raise ConfigError(
+                f"SentenceEncoder: {file} of {self.name!r} holds a {type(found).__name__}; a {kind.__name__} is wanted."
+            )
+        return found
+
+
+def _lower_case(backend: Any) -> None:
+    """Let a tokenizer lower the case first, as sentence-transformers does, so that a bundle of it does so too."""
+    from tokenizers.normalizers import Lowercase, Sequence
+
+    after = backend.normalizer
+    steps = [] if after is None else list(after) if isinstance(after, Sequence) else [after]
+    if not any(isinstance(step, Lowercase) for step in steps):
+        backend.normalizer = Sequence([Lowercase(), *steps])
 
 
 class _Normalize(nn.Module):

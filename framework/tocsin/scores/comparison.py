@@ -61,7 +61,8 @@ IN_SLICES = ("macro_roc_auc", "macro_average_precision", "macro_f1")
 """The figures that are compared in each slice."""
 ADJUSTMENTS = ("holm", "benjamini-hochberg")
 
-_POWERFUL = 1.959964 + 0.841621  # normal quantiles of 97.5% and 80%
+_NORMAL = 1.959964  # normal quantile of 97.5%
+_POWERFUL = _NORMAL + 0.841621  # and of 80%
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,37 @@ class Tested:
         return _POWERFUL * self.difference.error
 
 
+@dataclass(frozen=True)
+class SliceMean:
+    """A figure's mean over the slices in which both models have it, each slice counting alike.
+
+    Args:
+        a: Of the first model.
+        b: Of the second.
+        difference: a - b.
+        low: Lower end of the difference's 95% interval.
+        high: Upper end.
+        slices: Over how many.
+    """
+
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+    slices: int
+
+    @classmethod
+    def of(cls, tested: Sequence[Tested]) -> SliceMean:
+        """Average over slices that were drawn alone: the variances of independent differences add up."""
+        known = [one for one in tested if np.isfinite(one.difference.error)]
+        if not known:
+            return cls(*[np.nan] * 5, 0)
+        a, b = (float(np.mean([getattr(one, side) for one in known])) for side in "ab")
+        error = float(np.sqrt(np.sum([one.difference.error**2 for one in known]))) / len(known)
+        return cls(a, b, a - b, a - b - _NORMAL * error, a - b + _NORMAL * error, len(known))
+
+
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """All that a comparison found.
@@ -101,6 +133,7 @@ class Comparison:
         draws: Of the bootstrap and of the randomisation each.
         unit: What was drawn, in words.
         adjustment: One of `ADJUSTMENTS`.
+        means: Column to (figure to its mean over the slices); none where groups are drawn, for they may span slices.
     """
 
     metrics: tuple[Metrics, Metrics]
@@ -111,6 +144,7 @@ class Comparison:
     draws: int = 0
     unit: str = "messages"
     adjustment: str = "holm"
+    means: dict[str, dict[str, SliceMean]] = field(default_factory=dict)
 
 
 def compare(
@@ -162,6 +196,11 @@ def compare(
             sliced[column][value], _ = _tested(*parts, IN_SLICES, draws, seed, groups, thresholds, adjustment)
             sizes[column][value] = len(rows)
         sliced[column] = _adjusted_slices(sliced[column], adjustment)
+    means = {
+        column: {figure: SliceMean.of([found[figure] for found in slices.values()]) for figure in IN_SLICES}
+        for column, slices in sliced.items()
+        if groups is None and len(slices) > 1
+    }
     return Comparison(
         metrics=(evaluate(table_a, thresholds), evaluate(table_b, thresholds)),
         figures=found,
@@ -171,6 +210,7 @@ def compare(
         draws=draws,
         unit=f"whole groups of equal {groups}" if groups else "messages",
         adjustment=adjustment,
+        means=means,
     )
 
 

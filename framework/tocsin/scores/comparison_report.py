@@ -66,11 +66,22 @@ def _slice_section(column: str, found: Comparison) -> Section:
     for value, figures in found.by[column].items():
         cells = [text for one in figures.values() for text in (*_effect(one), _p(one.adjusted))]
         rows.append((value, f"{found.sizes[column][value]:,}", *cells))
-    notes = (
+    if column in found.means:
+        cells = []
+        for mean in found.means[column].values():
+            cells += [_signed(mean.difference), f"[{_signed(mean.low)}, {_signed(mean.high)}]", ""]
+        rows.append(("mean", f"{sum(found.sizes[column].values()):,}", *cells))
+    notes = [
         "Differences, each slice drawn alone; –: undefined, without a label that has a positive and a negative.",
         f"adjusted p: {_ADJUSTED[found.adjustment]} over the slices.",
-    )
-    return Section(f"By {column}", (column, "messages", *headings), tuple(rows), notes)
+    ]
+    if column in found.means:
+        means = ", ".join(
+            f"{figure_name(figure)} {_number(mean.a)} and {_number(mean.b)} (over {mean.slices})"
+            for figure, mean in found.means[column].items()
+        )
+        notes.append(f"mean: each {column} counts alike; the models' own means: {means}.")
+    return Section(f"By {column}", (column, "messages", *headings), tuple(rows), tuple(notes))
 
 
 def _label_sections(found: Comparison, *, per_label: bool) -> Iterable[Section]:
@@ -128,6 +139,13 @@ def comparison_to_dict(names: tuple[str, str], found: Comparison) -> dict[str, A
                 for value, figures in values.items()
             }
             for column, values in found.by.items()
+        },
+        "means": {
+            column: {
+                figure: {key: value if np.isfinite(value) else None for key, value in asdict(mean).items()}
+                for figure, mean in means.items()
+            }
+            for column, means in found.means.items()
         },
     }
 

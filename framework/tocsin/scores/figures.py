@@ -90,7 +90,7 @@ def reliability(table: ScoresTable, most: int = _PANELS) -> Figure | None:
 
 def wilson(hits: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends of 95% intervals of shares (Wilson 1927), of arrays of one shape; counts above 0."""
-    z2 = 1.959964**2
+    z2 = 1.959963984540054**2  # the normal quantile of 97.5%
     centre = (hits + z2 / 2) / (counts + z2)
     half = np.sqrt(z2) / (counts + z2) * np.sqrt(hits * (counts - hits) / counts + z2 / 4)
     return centre - half, centre + half
@@ -147,7 +147,8 @@ def threshold_curves(
     def draw(axes: Axes, label: int | None, positive: np.ndarray, given: np.ndarray) -> None:
         at, hits, on = _falling(positive, given)
         f1 = 2 * hits / (on + positive.sum())
-        thin = _thinned(len(at))
+        best = int(np.argmax(f1))
+        thin = np.union1d(_thinned(len(at)), [best])
         steps: dict[str, Any] = {"drawstyle": "steps-post", "color": "black"}
         axes.plot(at[thin], (hits / on)[thin], linewidth=0.7, linestyle=":", label="precision", **steps)
         axes.plot(
@@ -155,15 +156,9 @@ def threshold_curves(
         )
         axes.plot(at[thin], f1[thin], linewidth=1.4, label="F1", **steps)
         axes.axvline(limits_L[label], color="0.6", linewidth=0.8)
-        best = int(np.argmax(f1))
         axes.plot(at[best], f1[best], marker="D", markersize=4, color="black")
         axes.text(
-            0.96,
-            0.9,
-            f"best {f1[best]:.3f} at {at[best]:.2f}",
-            ha="right",
-            transform=axes.transAxes,
-            fontsize=_SMALL,
+            0.04, 0.04, f"best {f1[best]:.3f} at {at[best]:.2f}", transform=axes.transAxes, fontsize=_SMALL
         )
 
     figure = _panels(
@@ -313,6 +308,8 @@ def _panels(
         axes.set_title(f"{name} ({positives:,}{few})", fontsize=8, parse_math=False)
     for axes in grid[len(shown) :]:
         axes.set_visible(False)
+    for axes in grid[max(0, len(shown) - columns) : len(shown)]:  # the lowest of each column
+        axes.tick_params(labelbottom=True)
     figure.supxlabel(x, fontsize=9)
     figure.supylabel(y, fontsize=9)
     more = len(labels) - sum(label is not None for label in shown)
@@ -335,7 +332,9 @@ def _thinned(points: int) -> np.ndarray:
     """Places of at most `_POINTS` of the points of a curve, more of them where few messages are on."""
     if points <= _POINTS:
         return np.arange(points)
-    return np.unique(np.round(np.geomspace(1, points, _POINTS)).astype(int) - 1)
+    few = np.geomspace(1, points, _POINTS // 2) - 1
+    even = np.linspace(0, points - 1, _POINTS // 2)
+    return np.unique(np.round(np.concatenate([few, even])).astype(int))
 
 
 def _short(text: str, most: int = 22) -> str:

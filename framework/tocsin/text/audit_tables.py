@@ -116,7 +116,7 @@ def _crossing(audit: Audit) -> Table:
 
 def _splits(audit: Audit) -> Table:
     table = Table(title="Messages", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("split")
+    table.add_column("split", min_width=len("validation"))  # a narrow terminal would cut the names
     rows = audit.splits
     cut = "cut" if audit.max_length is None else f"cut at {audit.max_length}"
     # Tokens say more than characters do, where there are any.

@@ -55,7 +55,8 @@ class PairTable(PairReader):
         if lang_value is not None and not lang_value.strip():
             raise ConfigError("PairTable: lang_value is empty; wanted a language code such as 'fra'.")
         self.english, self.text = english, text
-        self.lang, self.lang_value = (None, lang_value) if lang_value is not None else (lang, None)
+        self.lang = lang if lang_value is None else None
+        self.lang_value = lang_value
         self.source, self.source_value = source, source_value
         self.where = dict(where or {})
         self.reader = reader

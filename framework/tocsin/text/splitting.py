@@ -164,7 +164,9 @@ def crossing_of_groups(names: np.ndarray, groups: np.ndarray, what: str = "texts
         return []
     rows = {name: np.count_nonzero(crossing[groups] & (names == name)) for name in SPLITS}
     listed = ", ".join(f"{count:,} in {name}" for name, count in rows.items() if count)
-    return [f"{np.count_nonzero(crossing):,} {what} stand in more than one split (messages: {listed})"]
+    number = int(np.count_nonzero(crossing))
+    stand = f"1 {what.removesuffix('s')} stands" if number == 1 else f"{number:,} {what} stand"
+    return [f"{stand} in more than one split (messages: {listed})"]
 
 
 def listed(values: Sequence[str]) -> str:

@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
+from tocsin.batches.protocols import ServesPairs
+from tocsin.text.folders import whole_file
 from tocsin.training import provenance
 from tocsin.training.files import write_text_atomically
 from tocsin.training.runs import Run
@@ -26,6 +30,8 @@ class RunRecorder(Callback):
     - `config.yaml`: once; a resumed run with another config adds `config-2.yaml` and so on.
     - `provenance.json`: at the start and, with status and duration, at the end or after an error. A killed
       run keeps the status "running". A resumed run keeps the earlier records under "earlier".
+    - `pairs/validation.parquet`: the held-out pairs of a fit whose data serves pairs: `english`, `text`, `lang`,
+      `source`.
     - `audit.json`: the data audit, when the data module has one.
     - `scores/STAGE.parquet`: the module's scores table. In a fit the validation scores are those of the best
       epoch, by the checkpoint's metric: the rows that belong to `best.ckpt`.
@@ -78,8 +84,11 @@ class RunRecorder(Callback):
         self._describe_data(trainer)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Record what the data module can tell by now."""
+        """Record what the data module can tell by now, and the pairs that are held out."""
         self._describe_data(trainer)
+        data = getattr(trainer, "datamodule", None)
+        if trainer.is_global_zero and isinstance(data, ServesPairs):
+            self._guarded("pairs/validation.parquet", lambda: self._write_pairs(data))
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record what the data module can tell by now."""
@@ -165,6 +174,17 @@ class RunRecorder(Callback):
             table.write(path)
 
         self._guarded(f"scores/{stage}.parquet", write)
+
+    def _write_pairs(self, data: ServesPairs) -> None:
+        pairs = data.validation_pairs()
+        if not len(pairs):
+            return
+        english = data.english().take(pairs["english"])
+        with whole_file(self.run.pairs / "validation.parquet") as part:
+            pq.write_table(
+                pa.table({"english": english} | {name: pairs[name] for name in ("text", "lang", "source")}),
+                part,
+            )
 
     def _write_config(self) -> None:
         text = self.config or ""

@@ -61,6 +61,11 @@ class Run:
         """Where its scores tables lie."""
         return self.path / "scores"
 
+    @property
+    def pairs(self) -> Path:
+        """Where the held-out pairs of a distillation lie."""
+        return self.path / "pairs"
+
     def close(self) -> None:
         """Let other processes open the folder; closing twice is fine."""
         if self._lock is not None:

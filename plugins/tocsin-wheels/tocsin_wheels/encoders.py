@@ -31,6 +31,8 @@ class MiniLmEnglish(TransformerEncoder):
             less memory, a third more time, the same gradients.
         lora: Train low-rank adapters (LoRA) in place of the encoder's weights; needs the extra lora of tocsin.
             Null: none.
+        torch_compile: Translate the encoder by torch.compile at the first steps of a fit; what is saved is that
+            of a fit without it.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class MiniLmEnglish(TransformerEncoder):
         keep_pieces: int | None = None,
         gradient_checkpointing: bool = False,
         lora: Lora | None = None,
+        torch_compile: bool = False,
     ) -> None:
         super().__init__(
             name="all-MiniLM-L6-v2",
@@ -52,6 +55,7 @@ class MiniLmEnglish(TransformerEncoder):
             keep_pieces=keep_pieces,
             gradient_checkpointing=gradient_checkpointing,
             lora=lora,
+            torch_compile=torch_compile,
         )
 
     def folder(self) -> str:
@@ -80,6 +84,8 @@ class E5SmallMultilingual(TransformerEncoder):
             less memory, a third more time, the same gradients.
         lora: Train low-rank adapters (LoRA) in place of the encoder's weights; needs the extra lora of tocsin.
             Null: none.
+        torch_compile: Translate the encoder by torch.compile at the first steps of a fit; what is saved is that
+            of a fit without it.
     """
 
     def __init__(
@@ -91,6 +97,7 @@ class E5SmallMultilingual(TransformerEncoder):
         keep_pieces: int | None = None,
         gradient_checkpointing: bool = False,
         lora: Lora | None = None,
+        torch_compile: bool = False,
     ) -> None:
         super().__init__(
             name="multilingual-e5-small",
@@ -101,6 +108,7 @@ class E5SmallMultilingual(TransformerEncoder):
             keep_pieces=keep_pieces,
             gradient_checkpointing=gradient_checkpointing,
             lora=lora,
+            torch_compile=torch_compile,
         )
 
     def folder(self) -> str:

@@ -85,8 +85,10 @@ def test_right_ones_pass(file: str, tmp_path: Path) -> None:
         ({"lang": None}, "a column 'lang' with 4 nulls. Strings are wanted, none of them null"),
         ({"lang": 5}, "a column 'lang' with values of type int64"),
         ({"approximate_pairs": lambda self: 1.5}, "approximate_pairs() gave 1.5. A whole number is wanted"),
+        ({"files": lambda self: [self.file]}, "A list of Path is wanted"),
+        ({"files": ["a"]}, "files() raised TypeError"),
     ],
-    ids=["names", "nulls", "numbers", "a fraction"],
+    ids=["names", "nulls", "numbers", "a fraction", "names of files", "no method"],
 )
 def test_what_a_batch_holds(file: str, changes: dict[str, Any], said: str) -> None:
     wrong = type("_Changed", (_Tsv,), {"__doc__": "Wrong.", **changes})

@@ -27,13 +27,13 @@ class TemplatePairReader(PairReader):
     def __init__(self, files: list[str], lang: str, source: str = "pairs") -> None:
         if not files:
             raise ConfigError("files is empty; name at least one.")
-        self.files = [Path(name).expanduser() for name in files]
+        self.paths = [Path(name).expanduser() for name in files]
         self.lang = lang
         self.source = source
 
     def batches(self, on_bad_row: OnBadRow | None = None) -> Iterator[pa.RecordBatch]:
         """Yield batches of at most 10,000 pairs; see `PairReader.batches`."""
-        for path in self.files:
+        for path in self.paths:
             pairs: list[Pair] = []
             for pair in self._pairs(path, on_bad_row):
                 pairs.append(pair)

@@ -14,7 +14,13 @@ from tocsin.plugins.testing.batches import check_amount, check_batches, differen
 from tocsin.plugins.testing.construction import begin
 from tocsin.plugins.testing.damage import Attempt, check_bad_row, check_refused, check_torn
 from tocsin.plugins.testing.findings import Findings
-from tocsin.plugins.testing.surroundings import check_arguments_remembered, kind_of, outcome, undisturbed
+from tocsin.plugins.testing.surroundings import (
+    check_arguments_remembered,
+    kind_of,
+    outcome,
+    quoted,
+    undisturbed,
+)
 from tocsin.text.pairs import PAIR_COLUMNS, PairReader
 
 __all__ = ["check_pair_reader"]
@@ -69,6 +75,11 @@ def _check_pairs(findings: Findings, component: type[PairReader], arguments: dic
     ):
         return
     check_amount(findings, "approximate_pairs()", reader.approximate_pairs)
+    _, files = outcome(findings, "files()", lambda: reader.files())
+    if not isinstance(files, list | None) or not all(isinstance(file, Path) for file in files or ()):
+        findings.add(
+            f"files() gave {quoted(files)}. A list of Path is wanted: caches of pairs are keyed by these files' bytes."
+        )
     for way, by in (
         ("once more", reader),
         ("by another object with the same arguments", component(**arguments)),
