@@ -104,6 +104,7 @@ def one_step(path: Path, folder: Path, overrides: dict[str, str]) -> tuple[int, 
     return main(["fit", "--config", str(path), *arguments]), folder / "runs" / path.parent.name / "latest-fit"
 
 
+@pytest.mark.filterwarnings("ignore:RandomSplit divides by row")
 @pytest.mark.parametrize("path", LABELLED, ids=name_of)
 def test_one_step_fits(
     path: Path,
