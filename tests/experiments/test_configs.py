@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -18,7 +21,15 @@ from tocsin.plugins.registry import Registry
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 CONFIGS = sorted(EXPERIMENTS.glob("*/*.yaml"))
 
-every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+DISTILLED = [path for path in CONFIGS if "labels" not in yaml.safe_load(path.read_text(encoding="utf-8"))]
+LABELLED = [path for path in CONFIGS if path not in DISTILLED]
+
+
+def name_of(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+every_config = pytest.mark.parametrize("path", CONFIGS, ids=name_of)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +72,8 @@ def invented(config: dict[str, Any], count: int = 80) -> list[dict[str, Any]]:
 
 
 def test_there_are_experiments() -> None:
-    assert len(CONFIGS) >= 4
+    assert len(LABELLED) >= 4
+    assert DISTILLED
 
 
 @every_config
@@ -74,7 +86,26 @@ def test_parse_dump_parse_is_the_identity(path: Path, registry: Registry, tmp_pa
     assert known[0] == known[1]
 
 
-@every_config
+def one_step(path: Path, folder: Path, overrides: dict[str, str]) -> tuple[int, Path]:
+    """Fit one step; return the exit code and the run's folder."""
+    options = overrides | {
+        "--model.init_args.encoder": "TransformerEncoder",
+        "--data.init_args.max_length": "32",
+        "--data.init_args.cache": str(folder / "cache"),
+        "--trainer.max_steps": "1",
+        "--trainer.limit_train_batches": "1",  # so that the epoch ends, and its validation is reached
+        "--trainer.accelerator": "cpu",
+        "--trainer.devices": "1",
+        "--trainer.precision": "32-true",
+        "--trainer.enable_progress_bar": "false",
+    }
+    # A class before its arguments.
+    arguments = [word for pair in sorted(options.items()) for word in pair]
+    return main(["fit", "--config", str(path), *arguments]), folder / "runs" / path.parent.name / "latest-fit"
+
+
+@pytest.mark.filterwarnings("ignore:RandomSplit divides by row")
+@pytest.mark.parametrize("path", LABELLED, ids=name_of)
 def test_one_step_fits(
     path: Path,
     encoder: Path,
@@ -85,26 +116,49 @@ def test_one_step_fits(
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     monkeypatch.chdir(tmp_path)
     messages = message_file(tmp_path / "messages.parquet", invented(config))
-    options = {
-        "--model.init_args.encoder": "TransformerEncoder",
+    overrides = {
         "--model.init_args.encoder.init_args.name": str(encoder),
         "--data.init_args.train": str(messages),
-        "--data.init_args.max_length": "32",
-        "--data.init_args.cache": str(tmp_path / "cache"),
-        "--trainer.max_steps": "1",
-        "--trainer.limit_train_batches": "1",  # so that the epoch ends, and its validation is reached
-        "--trainer.accelerator": "cpu",
-        "--trainer.devices": "1",
-        "--trainer.precision": "32-true",
-        "--trainer.enable_progress_bar": "false",
     }
-    arguments = [word for pair in options.items() for word in pair]
-    code = main(["fit", "--config", str(path), *arguments])
+    code, run = one_step(path, tmp_path, overrides)
     assert code == 0, capsys.readouterr().err[-3000:]
-    run = tmp_path / "runs" / path.parent.name / "latest-fit"
     for name in ("config.yaml", "provenance.json", "checkpoints/last.ckpt", "scores/validation.parquet"):
         assert (run / name).is_file(), name
     assert (run / "bundle" / "tocsin.json").is_file()
+
+
+@pytest.mark.parametrize("path", DISTILLED, ids=name_of)
+def test_one_step_distils(
+    path: Path,
+    encoder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    generator = random.Random(5)
+    rows = [
+        {
+            "english": " ".join(generator.choices(WORDS, k=5)) + f" {number}",
+            "text": " ".join(generator.choices(WORDS, k=5)) + f" {number}",
+            "lang": ("fra", "deu")[number % 2],
+        }
+        for number in range(120)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "pairs.parquet")
+    reader = {"class_path": "PairTable", "init_args": {"files": str(tmp_path / "pairs.parquet")}}
+    overrides = {
+        "--model.init_args.encoder.init_args.name": str(encoder),
+        "--model.init_args.teacher": "TransformerEncoder",
+        "--model.init_args.teacher.init_args.name": str(encoder),
+        "--data.init_args.languages": "null",
+        "--data.init_args.sources": json.dumps({"invented": reader}),
+    }
+    code, run = one_step(path, tmp_path, overrides)
+    assert code == 0, capsys.readouterr().err[-3000:]
+    for name in ("config.yaml", "provenance.json", "checkpoints/last.ckpt", "pairs/validation.parquet"):
+        assert (run / name).is_file(), name
+    assert (run / "bundle" / "modules.json").is_file()
 
 
 @every_config

@@ -148,7 +148,7 @@ def test_a_label_s_figures_are_those_of_the_messages_that_know_it(drawn: Any) ->
         assert whole.known[label] == len(known)
         assert whole.positives[label] == alone.positives[0]
         for name in METRICS:
-            np.testing.assert_array_equal(whole.per_label[name][label], alone.per_label[name][0])
+            np.testing.assert_allclose(whole.per_label[name][label], alone.per_label[name][0], rtol=1e-12)
     cells = [
         ([target], [score])
         for targets, scores in drawn
@@ -156,7 +156,8 @@ def test_a_label_s_figures_are_those_of_the_messages_that_know_it(drawn: Any) ->
         if target == target
     ]
     pooled = evaluate(table_of(cells, ("all",)))
-    assert str(whole.micro) == str(pooled.micro)
+    # Sums of losses run in another order: to the last bits.
+    assert whole.micro == pytest.approx(pooled.micro, rel=1e-12, nan_ok=True)
 
 
 @given(drawn=tables)

@@ -177,8 +177,8 @@ class _Selection:
                 held.see(self.languages_G[groups], english, pairs)
                 dropped_G += np.bincount(dropped, minlength=len(dropped_G))
                 advance(1)
-        for (source, lang), pairs in zip(self.groups, dropped_G, strict=True):
-            self.counts.add(source, lang, "duplicate", int(pairs))
+        for (source, lang), repeated in zip(self.groups, dropped_G.tolist(), strict=True):
+            self.counts.add(source, lang, "duplicate", repeated)
         self.held_english, self.held_pairs = held.chosen()
 
     def _leave_held_out(self) -> np.ndarray:

@@ -235,7 +235,7 @@ class Distiller(EvaluatesPairs):
         """Set the projection to the regression of the teacher's vectors on the student's."""
         assert self.projection is not None
         trainer = self.trainer
-        solved = None
+        solved: list[Tensor] = []
         if trainer.is_global_zero:
             self.eval()
             projection, self.projection = self.projection, None

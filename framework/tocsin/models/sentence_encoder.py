@@ -259,7 +259,8 @@ def _lower_case(backend: Any) -> None:
     from tokenizers.normalizers import Lowercase, Sequence
 
     after = backend.normalizer
-    steps = [] if after is None else list(after) if isinstance(after, Sequence) else [after]
+    inner: Any = after
+    steps = [] if after is None else list(inner) if isinstance(after, Sequence) else [after]
     if not any(isinstance(step, Lowercase) for step in steps):
         backend.normalizer = Sequence([Lowercase(), *steps])
 

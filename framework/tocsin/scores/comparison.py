@@ -114,7 +114,7 @@ class SliceMean:
         """Average over slices that were drawn alone: the variances of independent differences add up."""
         known = [one for one in tested if np.isfinite(one.difference.error)]
         if not known:
-            return cls(*[np.nan] * 5, 0)
+            return cls(np.nan, np.nan, np.nan, np.nan, np.nan, 0)
         a, b = (float(np.mean([getattr(one, side) for one in known])) for side in "ab")
         error = float(np.sqrt(np.sum([one.difference.error**2 for one in known]))) / len(known)
         return cls(a, b, a - b, a - b - _NORMAL * error, a - b + _NORMAL * error, len(known))
@@ -273,7 +273,8 @@ def randomisation(
     """
     n = len(table_a)
     group_N = group_of(table_a, groups)
-    cells = _stacked(*(Cells.of(table, figures, thresholds) for table in (table_a, table_b)), figures)
+    cells_a, cells_b = (Cells.of(table, figures, thresholds) for table in (table_a, table_b))
+    cells = _stacked(cells_a, cells_b, figures)
     both = Figures(cells, figures)
     parts = []
     for swapped_ND in swaps(n, draws, seed, group_N=group_N):

@@ -172,10 +172,10 @@ class Figures:
 
 def _from_sums(sums: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Metrics from their sums, of any shape."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     if "hits" in sums:
         found |= decision_metrics(sums["hits"], sums["false_alarms"], sums["positives"] - sums["hits"])
     for name in ("brier", "log_loss"):
         if name in sums:
-            found[name] = ratio(sums[name], sums["known"])
+            found[str(name)] = ratio(sums[name], sums["known"])
     return found

@@ -155,7 +155,7 @@ def threshold_curves(
             at[thin], (hits / positive.sum())[thin], linewidth=0.7, linestyle="--", label="recall", **steps
         )
         axes.plot(at[thin], f1[thin], linewidth=1.4, label="F1", **steps)
-        axes.axvline(limits_L[label], color="0.6", linewidth=0.8)
+        axes.axvline(float(limits_L[label]), color="0.6", linewidth=0.8)
         axes.plot(at[best], f1[best], marker="D", markersize=4, color="black")
         axes.text(
             0.04, 0.04, f"best {f1[best]:.3f} at {at[best]:.2f}", transform=axes.transAxes, fontsize=_SMALL

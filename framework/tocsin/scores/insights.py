@@ -113,7 +113,7 @@ def worst_errors(table: ScoresTable, most: int = 20, each: int = 3) -> list[Wors
             found += [
                 WorstError(
                     table.ids[rows[at]],
-                    table.langs[rows[at]],
+                    None if table.langs is None else table.langs[rows[at]],
                     label,
                     target,
                     float(given[at]),

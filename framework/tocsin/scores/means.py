@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 __all__ = ["mean_defined", "ratio"]
 
@@ -15,7 +16,7 @@ def mean_defined(values: np.ndarray, weights: np.ndarray | None = None) -> np.nd
     return ratio((np.where(defined, values, 0.0) * shares).sum(axis=-1), total)
 
 
-def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+def ratio(above: npt.ArrayLike, below: npt.ArrayLike) -> np.ndarray:
     """above / below, NaN where below is 0, without a warning."""
     above, below = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
     return np.divide(above, below, out=np.full(np.broadcast(above, below).shape, np.nan), where=below != 0)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tocsin.labels.targets import POSITIVE_FROM
-from tocsin.scores.metrics import ratio
+from tocsin.scores.means import ratio
 
 __all__ = ["SharedSort", "weighted_rank_metrics"]
 

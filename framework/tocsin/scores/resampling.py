@@ -58,7 +58,7 @@ def _blocks(n: int, draws: int) -> Iterator[int]:
 
 def _spread(times: list[np.ndarray], dtype: type, group_N: np.ndarray | None) -> np.ndarray:
     """Weights (N, D), a message's draws side by side in memory."""
-    weights = np.empty((len(times[0]), len(times)), dtype)
+    weights: np.ndarray = np.empty((len(times[0]), len(times)), dtype)
     for d, each in enumerate(times):
         weights[:, d] = each
     return weights if group_N is None else np.take(weights, group_N, axis=0)

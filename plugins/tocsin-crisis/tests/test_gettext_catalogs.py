@@ -173,9 +173,10 @@ def test_codes_are_those_of_the_joined_corpora() -> None:
 
     import pyarrow.parquet as pq
 
-    table = pq.read_table(
-        Path(os.environ["TOCSIN_DATA"]) / "parallel_gettext.parquet", columns=["lang", "lang_src"]
-    )
+    path = Path(os.environ.get("TOCSIN_DATA", "")) / "parallel_gettext.parquet"
+    if not path.is_file():
+        pytest.skip("TOCSIN_DATA names no folder with parallel_gettext.parquet")
+    table = pq.read_table(path, columns=["lang", "lang_src"])
     pairs = set(zip(table["lang_src"].to_pylist(), table["lang"].to_pylist(), strict=True))
     assert len(pairs) > 100
     assert {name: iso639_3(name) for name, _ in pairs} == dict(pairs)
