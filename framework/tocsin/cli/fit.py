@@ -69,7 +69,7 @@ def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> in
         )
     built = instantiate(call.parser, call.config, registry)
     if verb == "test":
-        built.model.chain = chain_beside(Path(call.config.ckpt_path), registry)
+        built.model.chain = chain_beside(Path(str(call.config.ckpt_path)), registry)
     run = _open(verb, call.config)
     bundle = _bundle_folder(run)
     error: BaseException | None = None
