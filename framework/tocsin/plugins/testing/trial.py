@@ -126,9 +126,6 @@ class Trial:
 
     def unchanged(self, before: list[ScoresTable], after: list[ScoresTable], what: str) -> bool:
         """Check that the tables handed in are as they were."""
-        if len(before) != len(after):
-            self.findings.add(f"{what} changed the list of tables that it was handed. Leave it as it is.")
-            return False
         for one, other in zip(before, after, strict=True):
             for name, values in fields_of(one).items():
                 if not equal(values, fields_of(other)[name]):
