@@ -151,7 +151,7 @@ def test_the_first_source_keeps_a_duplicate_whatever_the_order_of_rows(tmp_path:
         assert corpus.counts.get("duplicate", "b") == 1
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.integers(1, 120),
     st.integers(0, 10**6),

@@ -14,7 +14,10 @@ from tests.distributed.test_two_processes import run_apart
 from tests.pairs import tiny_teacher
 
 
-@pytest.mark.parametrize("coupled", [False, True], ids=["rows alone", "rows coupled"])
+@pytest.mark.parametrize(
+    "coupled",
+    [pytest.param(False, id="rows alone", marks=pytest.mark.slow), pytest.param(True, id="rows coupled")],
+)
 def test_two_processes_distil_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coupled: bool) -> None:
     """Losses, weights and figures; the second process finds the vectors that the first has computed."""
     monkeypatch.setenv("TOCSIN_CACHE", str(tmp_path / "cache"))

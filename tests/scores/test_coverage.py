@@ -61,8 +61,15 @@ def test_intervals_hold_the_truth_as_often_as_they_say(kind: str, sets: int, dra
     assert all(low <= count <= high for count in hits.values()), hits
 
 
-@pytest.mark.parametrize(("sets", "draws"), SIZES)
-@pytest.mark.parametrize("kind", WORLDS)
+@pytest.mark.parametrize(
+    ("kind", "sets", "draws"),
+    [
+        pytest.param("messages", 200, 200, id="messages-200"),
+        pytest.param("groups", 200, 200, id="groups-200", marks=pytest.mark.slow),
+        pytest.param("messages", 2000, 1000, id="messages-2,000", marks=pytest.mark.slow),
+        pytest.param("groups", 2000, 1000, id="groups-2,000", marks=pytest.mark.slow),
+    ],
+)
 def test_equal_models_are_called_different_as_rarely_as_they_should(kind: str, sets: int, draws: int) -> None:
     world = WORLDS[kind]
     figures = ("macro_roc_auc", "macro_average_precision", "macro_f1")
