@@ -38,11 +38,12 @@ distil-quickstart: .venv/distil-ready  ## teach half an encoder an English teach
 	    --encoder experiments/distil-quickstart/config.yaml MiniLmEnglish --name after before teacher \
 	    --teacher teacher --pairs $(DISTILLED)/pairs/validation.parquet
 
+# A worker a core; the tests of one file stay together, for they share what its fixtures made.
 test: .venv/ready  ## run the tests of the framework and of every plugin, without the slow ones
-	@$(PYTEST) -q -m "not slow" tests $(wildcard plugins/*/tests)
+	@$(PYTEST) -q -n logical --dist loadfile -m "not slow" tests $(wildcard plugins/*/tests)
 
 test-all: .venv/ready  ## run every test, the slow ones too
-	@$(PYTEST) -q tests $(wildcard plugins/*/tests)
+	@$(PYTEST) -q -n logical --dist loadfile tests $(wildcard plugins/*/tests)
 
 check: .venv/ready  ## lint, formatting, types, and who may import whom
 	$(BIN)/ruff check

@@ -247,7 +247,7 @@ data:
 """
 
 
-class Student(LightningModule):
+class Unlabelled(LightningModule):
     """A model without labels.
 
     Args:
@@ -266,12 +266,12 @@ def without_labels(model: str) -> str:
 
 def test_labels_may_be_absent_where_nothing_takes_them(tmp_path: Path) -> None:
     registry = load_plugins({"TOCSIN_PLUGINS": "off"})
-    registry._take({"model": [Student]}, Origin("tests", "1"))
+    registry._take({"model": [Unlabelled]}, Origin("tests", "1"))
 
     def parse_text(text: str) -> Config:
         return Config("fit", ["--config", str(write_config(tmp_path, text))], registry)
 
-    first = parse_text(without_labels("Student"))
+    first = parse_text(without_labels("Unlabelled"))
     assert first.config.labels is None
     assert list(first.config.data.init_args.sources) == ["a", "b"]
     second = parse_text(first.text())
@@ -283,12 +283,12 @@ def test_labels_may_be_absent_where_nothing_takes_them(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="labels is missing"):
             parse_text(text)
     with pytest.raises(ConfigError, match=r"data.init_args.sources.a: No pair reader is called 'PairTabel'"):
-        parse_text(without_labels("Student").replace("PairTable", "PairTabel", 1))
+        parse_text(without_labels("Unlabelled").replace("PairTable", "PairTabel", 1))
     with pytest.raises(
         ConfigError, match=r"sources is \['PairTable'\]; a mapping of names to pair readers is wanted"
     ):
         parse_text(
-            "data: {class_path: ParallelSentences, init_args: {sources: [PairTable]}}\nmodel: Student\n"
+            "data: {class_path: ParallelSentences, init_args: {sources: [PairTable]}}\nmodel: Unlabelled\n"
         )
 
 
