@@ -29,7 +29,7 @@ from tocsin.errors import ConfigError, DataError
 from tocsin.text.cleaners import Cleaner, NoCleaner
 from tocsin.text.folders import cache_folder, whole_folder
 from tocsin.text.pairs import PairReader
-from tocsin.text.progress import progress_bar
+from tocsin.text.progress import progress_bar, stderr_console
 
 __all__ = ["ParallelSentences"]
 
@@ -228,9 +228,7 @@ class ParallelSentences(LightningDataModule):
         if stage == "fit" and not self._told:
             self._told = True
             if self.trainer is not None and self.trainer.is_global_zero:
-                from rich.console import Console
-
-                Console(stderr=True).print(self.counts().render())
+                stderr_console().print(self.counts().render())
 
     def _tokenise(self, model: ReadsTokens) -> None:
         corpus = self.pairs()
