@@ -125,7 +125,7 @@ def build_data(task: PairTask) -> ChosenPairs:
     """The data of a task: the filters of experiments/distil-quickstart, over the catalogs or a table of pairs."""
     source: Any
     if task.table:
-        from tocsin.text.pairs import PairTable
+        from tocsin.text.pair_table import PairTable
 
         source = PairTable(files=task.table)
     else:
