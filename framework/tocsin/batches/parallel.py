@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
@@ -259,8 +260,22 @@ class ParallelSentences(LightningDataModule):
         return content_key(kind="english", english=self.pairs().english_digest)
 
     def english_rows(self, split: str) -> np.ndarray:
-        """Numbers of the English sentences that a split needs, ascending, each once, memory-mapped."""
-        return self.pairs().english_rows(split)
+        """Numbers of the English sentences that a split needs, ascending, each once.
+
+        Of the training split those alone whose pairs the fit will draw, where `pairs_per_epoch` and the Trainer's
+        epochs leave some out: a small budget from a large corpus must not cost the teacher the whole corpus.
+        """
+        known = self.pairs().english_rows(split)
+        epochs = self.trainer.max_epochs if split == "train" and self.trainer is not None else None
+        if not self.pairs_per_epoch or not epochs or epochs < 0:  # without end: every pair may come
+            return known
+        rows = self._pair_rows("train")
+        if self.pairs_per_epoch * epochs >= rows.pairs:
+            return known
+        steps = self._steps(rows, 0, 1)
+        if self._position is not None:
+            steps.order.reseed(self._position["seed"])  # a fit that goes on draws as it began
+        return reduce(np.union1d, (steps.english_of(epoch) for epoch in range(epochs)))
 
     def pieces_in_use(self) -> np.ndarray:
         """Ids of the student's tokens that occur in the training split, sorted."""
