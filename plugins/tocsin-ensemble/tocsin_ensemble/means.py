@@ -38,9 +38,7 @@ class _Mean(Combining):
 
     def _combined(self, tables: Sequence[ScoresTable]) -> dict[str, np.ndarray]:
         # member by member, so that a message gets the same to the last digit in any batch
-        joint_NL = sum(
-            scores_NL * self.weights_LM[:, m] for m, scores_NL in enumerate(self._scores(tables))
-        )
+        joint_NL = sum(scores_NL * self.weights_LM[:, m] for m, scores_NL in enumerate(self._scores(tables)))
         assert isinstance(joint_NL, np.ndarray)
         return {"logits_NL" if self.of == "logits" else "probabilities_NL": joint_NL}
 

@@ -68,9 +68,9 @@ class RankScale:
 class RankEnsemble(Combining):
     """The mean of a message's ranks with each member, for members whose scores share no scale.
 
-    Ranks are those among the messages of the fit, whose scores are kept: a message gets the same alone and in any batch.
-    The mean rank is then turned into a logit again, the mean of the logits that have this rank with the members, so
-    that probabilities keep the members' level; the order is that of the mean ranks. Targets are not read.
+    Ranks are those among the messages of the fit, whose scores are kept: a message gets the same alone and in any
+    batch. The mean rank is then turned into a logit again, the mean of the logits that have this rank with the members,
+    so that probabilities keep the members' level; the order is that of the mean ranks. Targets are not read.
 
     Args:
         knots: At most so many scores are kept of each member and label, evenly by rank; up to so many messages ranks
@@ -87,11 +87,12 @@ class RankEnsemble(Combining):
     def _learn(self, tables: Sequence[ScoresTable]) -> None:
         if len(tables[0]) < 2:
             raise DataError(
-                f"RankEnsemble got {len(tables[0])} messages to rank among; at least 2 are wanted, and some hundreds to "
-                "be of use."
+                f"RankEnsemble got {len(tables[0])} messages to rank among; at least 2 are wanted, and some "
+                "hundreds to be of use."
             )
         self.scales_ML = [
-            [RankScale.of(z_NL[:, i], self.knots) for i in range(len(self.labels))] for z_NL in logits_of(tables)
+            [RankScale.of(z_NL[:, i], self.knots) for i in range(len(self.labels))]
+            for z_NL in logits_of(tables)
         ]
 
     def _combined(self, tables: Sequence[ScoresTable]) -> dict[str, np.ndarray]:
@@ -107,7 +108,11 @@ class RankEnsemble(Combining):
         return {
             "scales": [
                 [
-                    {"logits": scale.logits_K.tolist(), "ranks": scale.ranks_K.tolist(), "spread": scale.spread}
+                    {
+                        "logits": scale.logits_K.tolist(),
+                        "ranks": scale.ranks_K.tolist(),
+                        "spread": scale.spread,
+                    }
                     for scale in scales_L
                 ]
                 for scales_L in self.scales_ML
@@ -127,5 +132,7 @@ class RankEnsemble(Combining):
             for scales_L in state["scales"]
         ]
         if [len(scales_L) for scales_L in scales_ML] != [len(self.labels)] * self.members:
-            raise ValueError(f"rank scales are not those of {self.members} members, {len(self.labels)} labels")
+            raise ValueError(
+                f"rank scales are not those of {self.members} members, {len(self.labels)} labels"
+            )
         self.scales_ML = scales_ML
