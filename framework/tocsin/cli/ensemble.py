@@ -49,8 +49,9 @@ def main(argv: Sequence[str]) -> int:
     registry = _registry(bundle_wanted)
     prepare(registry)
     parser = _parser(registry)
-    # what reads the arguments for a diagnosis takes every option for one with a value
-    valued = [word for word in argv if word != _FLAG]
+    # what reads the arguments for a diagnosis takes every option for one with a value, and knows no default
+    default = ["--ensembler", _DEFAULT] if _DEFAULT in registry.components("ensembler") else []
+    valued = [*default, *(word for word in argv if word != _FLAG)]
     given, _, _ = read_arguments(valued, _ROLES)
     named = {key: role for key, role in _ROLES.items() if given.get(key) is not None}
     parser.diagnosis = Diagnosis(valued, registry, named)
@@ -81,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
             test=members.tests,
             folds=options.folds,
             groups=options.groups,
-            draws=affordable_draws(members.tables[0], options.draws),
+            draws=min(options.draws, affordable_draws(members.tables[0], options.draws)),
             seed=options.seed,
             advance=advance,
         )

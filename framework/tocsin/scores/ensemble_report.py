@@ -15,6 +15,7 @@ from tocsin.scores.statistics import Difference, Interval
 __all__ = ["ensemble_sections", "ensemble_to_dict"]
 
 _UNDEFINED = "–"
+_ADDED = JUDGED_BY[:3]  # what fits a screen; the JSON has all
 
 
 def ensemble_sections(report: EnsembleReport) -> list[Section]:
@@ -91,13 +92,11 @@ def _added_section(report: EnsembleReport, judgement: Judgement) -> Section:
         zip(report.names, judgement.added, judgement.without, strict=True)
     ):
         counts = () if weights is None else (_counts(weights[number]),)
-        changes = (
-            f"{_signed(added[figure])} {_signed_range(added[figure])}".rstrip() for figure in JUDGED_BY
-        )
+        changes = (f"{_signed(added[figure])} {_signed_range(added[figure])}".rstrip() for figure in _ADDED)
         rows.append((name, *counts, _plain(without[JUDGED_BY[0]], ".3f"), *changes))
     notes = [
-        "Ensemble minus the ensemble fitted without the member: above 0 in AP and ROC-AUC, below 0 in log loss and "
-        "Brier the member adds something. 95% intervals by paired bootstrap."
+        "Macro figures of the ensemble minus those of the ensemble fitted without the member: above 0 in AP and "
+        "ROC-AUC, below 0 in log loss it adds something. 95% intervals by paired bootstrap."
     ]
     if weights is not None:
         notes.append("counts: the member's weight, the mean over labels, and from the least to the most.")
@@ -106,8 +105,8 @@ def _added_section(report: EnsembleReport, judgement: Judgement) -> Section:
         columns=(
             "member",
             *(() if weights is None else ("counts",)),
-            f"{figure_name(JUDGED_BY[0])} without it",
-            *map(figure_name, JUDGED_BY),
+            "AP without it",
+            *(figure_name(figure).removeprefix("macro ") for figure in _ADDED),
         ),
         rows=tuple(rows),
         notes=tuple(notes),
