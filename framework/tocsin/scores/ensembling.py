@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -180,7 +181,7 @@ def cross_fitted_joint(
             )
         scores_NL[held_out] = found
         advance(1)
-    filled = {
+    filled: dict[str, Any] = {
         "logits_NL": None,
         "probabilities_NL": None,
         ("logits_NL" if of_logits else "probabilities_NL"): scores_NL,
@@ -352,7 +353,7 @@ def _told(
     name: str,
 ) -> ScoresTable:
     """The table with facts of the ensemble in place of those of its first member."""
-    kept = {
+    kept: dict[str, str] = {
         key: tables[0].metadata[key] for key in ("split", "train_prevalence") if key in tables[0].metadata
     }
     splits = {each.metadata["split"] for each in tables if "split" in each.metadata}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -73,7 +74,7 @@ def with_labels_in_order(table: ScoresTable, labels: Sequence[str], whose: str) 
             "score models of the same label scheme."
         )
     order = [table.labels.index(name) for name in labels]
-    changed = {
+    changed: dict[str, Any] = {
         name: None if (values := getattr(table, name)) is None else values[:, order]
         for name in ("logits_NL", "probabilities_NL", "calibrated_NL", "targets_NL", "decisions_NL")
     }
