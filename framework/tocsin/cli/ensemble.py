@@ -72,6 +72,7 @@ def main(argv: Sequence[str]) -> int:
         from tocsin.bundles.load import check_columns
 
         check_columns(chain)
+    largest = max([members.tables[0], *(members.tests or [])[:1]], key=len)
     steps = steps_of(len(members.names), options.folds, tested=members.tests is not None)
     with progress_bar("judging", steps, unit="steps") as advance:
         report = assess_ensemble(
@@ -82,7 +83,7 @@ def main(argv: Sequence[str]) -> int:
             test=members.tests,
             folds=options.folds,
             groups=options.groups,
-            draws=min(options.draws, affordable_draws(members.tables[0], options.draws)),
+            draws=min(options.draws, affordable_draws(largest, options.draws)),
             seed=options.seed,
             advance=advance,
         )
@@ -213,7 +214,8 @@ def _check_runs(scores: Sequence[str], bundles: Sequence[str]) -> None:
     of_scores = [Path(path).resolve().parent.parent for path in scores]
     of_bundles = [Path(path).resolve().parent for path in bundles]
     for number, run in enumerate(of_bundles):
-        if run != of_scores[number] and run in of_scores:
+        told = (run / "provenance.json").is_file()
+        if told and run != of_scores[number] and run in of_scores:
             raise ConfigError(
                 f"--bundle: {bundles[number]} stands at place {number + 1} and is of the run whose scores stand at "
                 f"place {of_scores.index(run) + 1}. Give bundles in the order of --scores."
