@@ -374,16 +374,24 @@ def test_tables_that_do_not_fit_are_named(tmp_path: Path, capsys) -> None:
         assert str(path) in err or name == "test"
 
 
-def test_a_bundle_of_other_labels_is_refused(tmp_path: Path, capsys) -> None:
+def test_a_bundle_that_cannot_be_a_member_is_refused_first(tmp_path: Path, capsys) -> None:
     tables = [ScoresTable.read(path) for path in SCORES]
     paths = []
     for number, table in enumerate(tables):
         names = tuple(name.replace("food", "wind") for name in table.labels)
         paths.append(str(tmp_path / f"{number}.parquet"))
         replace(table, labels=names).write(paths[-1])
-    given = ["ensemble", "--scores", *paths, "--bundle", *BUNDLES, "--output", str(tmp_path / "out")]
-    assert main(given) == 2
+    given = ["--bundle", *BUNDLES, "--output", str(tmp_path / "out")]
+    assert main(["ensemble", "--scores", *paths, *given]) == 2
     assert "Give the bundle whose scores these are" in capsys.readouterr().err
+    member = tmp_path / "member"
+    shutil.copytree(BUNDLES[0], member)
+    plain = json.loads((member / "tocsin.json").read_text())
+    plain["head"] |= {"name": "StrangeHead", "origin": {"distribution": "lab-heads", "version": "1.0"}}
+    (member / "tocsin.json").write_text(json.dumps(plain))
+    given[1] = str(member)
+    assert main([*GIVEN, *given]) == 2
+    assert "lab-heads" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

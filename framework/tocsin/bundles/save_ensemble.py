@@ -10,7 +10,7 @@ from tocsin.bundles.canaries import CANARY_TEXTS
 from tocsin.bundles.chain import saved_chain
 from tocsin.bundles.ensemble import EnsembleBundle, load_ensemble, open_member
 from tocsin.bundles.ensemble_manifest import MEMBERS, EnsembleCanary, EnsembleManifest, SavedMember
-from tocsin.bundles.load import Finder, check_columns
+from tocsin.bundles.load import Finder, build_component, check_columns
 from tocsin.bundles.manifest import Manifest, kind_of, read_manifest, write_plain
 from tocsin.errors import BundleError, LabelError
 from tocsin.labels.schemes import label_digest
@@ -23,16 +23,19 @@ __all__ = ["check_members", "folder_names", "save_ensemble"]
 _CARD = "README.md"
 
 
-def check_members(folders: Sequence[Path], names: Sequence[str], labels: Sequence[str]) -> list[Manifest]:
+def check_members(
+    folders: Sequence[Path], names: Sequence[str], labels: Sequence[str], registry: Finder
+) -> list[Manifest]:
     """Refuse, before anything is computed, bundles that cannot be members; return what they hold.
 
     Args:
         folders: The members' bundles.
         names: What messages call them.
         labels: Of the scores, in any order.
+        registry: Offers the components that the bundles name.
 
     Raises:
-        BundleError: A folder is no bundle of one network.
+        BundleError: A folder is no bundle of one network, or needs a component that nobody here offers.
         LabelError: A bundle has other labels than the scores.
     """
     manifests = []
@@ -48,6 +51,13 @@ def check_members(folders: Sequence[Path], names: Sequence[str], labels: Sequenc
                 f"The bundle {folder} has the labels {list(manifest.labels)}, and the scores of {name} {list(labels)}. "
                 "Give the bundle whose scores these are."
             )
+        for role, part in (
+            ("head", manifest.head),
+            ("pooling", manifest.pooling),
+            ("cleaner", manifest.cleaner),
+        ):
+            if part is not None:
+                build_component(registry, role, part)
         manifests.append(manifest)
     return manifests
 
@@ -96,7 +106,7 @@ def save_ensemble(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BundleError(f"{folder} exists and is not empty; an ensemble is written to a new folder.")
     names = [name for name, _ in members]
-    check_members([path for _, path in members], names, chain.labels)
+    check_members([path for _, path in members], names, chain.labels, registry)
     check_columns(chain)
     if chain.ensembler is None or chain.calibrator is not None or chain.decision_rule is not None:
         raise BundleError(f"An ensemble is written of an ensembler alone, not of {chain.name}.")

@@ -45,8 +45,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         TocsinError: For scores, components or bundles that do not fit.
     """
-    bundle_wanted = any(word == "--bundle" or word.startswith("--bundle=") for word in argv)
-    registry = _registry(bundle_wanted)
+    registry = load_plugins(roles=tuple(_ROLES.values()))
     prepare(registry)
     parser = _parser(registry)
     # what reads the arguments for a diagnosis takes every option for one with a value, and knows no default
@@ -94,18 +93,10 @@ def main(argv: Sequence[str]) -> int:
     if options.output is not None:
         written = _write(Path(options.output), report)
         if members.bundles:
-            written.append(_save(Path(options.output), report, members, registry))
+            written.append(_save(Path(options.output), report, members))
         if not options.json:
             print("Written:\n" + "\n".join(f"  {path}" for path in written))
     return 0
-
-
-def _registry(bundle_wanted: bool) -> Registry:
-    if not bundle_wanted:
-        return load_plugins(roles=tuple(_ROLES.values()))
-    from tocsin.bundles.load import ROLES
-
-    return load_plugins(roles=ROLES)
 
 
 def _parser(registry: Registry) -> PlainSpeaking:
@@ -230,9 +221,10 @@ def _read(options: Any) -> _Members:
     names = model_names([Path(path) for path in options.scores], read, options.name)
     bundles = [Path(path) for path in options.bundle]
     if bundles:
+        from tocsin.bundles.load import ROLES
         from tocsin.bundles.save_ensemble import check_members
 
-        check_members(bundles, names, read[0].labels)
+        check_members(bundles, names, read[0].labels, load_plugins(roles=ROLES))
     tables = aligned_members(read, options.scores)
     tests = None
     if options.test:
@@ -269,16 +261,18 @@ def _write(folder: Path, report: EnsembleReport) -> list[Path]:
     return written
 
 
-def _save(folder: Path, report: EnsembleReport, members: _Members, registry: Registry) -> Path:
+def _save(folder: Path, report: EnsembleReport, members: _Members) -> Path:
     from importlib.metadata import version
 
     from tocsin.arguments import CORE
     from tocsin.bundles.ensemble_card import ensemble_card
+    from tocsin.bundles.load import ROLES
     from tocsin.bundles.manifest import read_manifest
     from tocsin.bundles.save_ensemble import folder_names, save_ensemble
     from tocsin.scores.ensemble_report import ensemble_sections
     from tocsin.scores.sections import sections_to_markdown
 
+    registry = load_plugins(roles=ROLES)
     ensembler = report.ensembler
     manifests = [read_manifest(path) for path in members.bundles]
     chained = [manifest.chain is not None for manifest in manifests]
