@@ -74,5 +74,6 @@ docs: .venv/ready  ## write every component's options, from their docstrings, to
 	@touch $@
 
 .venv/bench-ready: .venv/ready
-	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[bench]'
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[bench]' \
+	    -e './plugins/tocsin-crisis[catalogs]'
 	@touch $@

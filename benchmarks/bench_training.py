@@ -75,15 +75,16 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def run_part(script: str, task: Task, folder: Path) -> dict[str, Any]:
-    """Run one part in a fresh process and return its figures."""
+def run_part(script: str, task: Task, folder: Path, parts: Path = PARTS) -> dict[str, Any]:
+    """Run one part in a fresh process and return its figures; parts of another folder may import those of this one."""
     given, told = folder / "task.json", folder / "result.json"
     given.write_text(json.dumps(task.to_dict()), encoding="utf-8")
     told.unlink(missing_ok=True)
     environ = dict(os.environ, HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", PYTHONWARNINGS="ignore")
+    environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(PARTS), os.environ.get("PYTHONPATH"))))
     # On several GPUs the Trainer would split every batch between them by itself.
     environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
-    command = [sys.executable, str(PARTS / f"{script}.py"), str(given), str(told)]
+    command = [sys.executable, str(parts / f"{script}.py"), str(given), str(told)]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     if done.returncode or not told.is_file():
         raise SystemExit(

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,14 @@ class Task:
         return asdict(self)
 
     @classmethod
-    def read(cls, path: str) -> Task:
+    def read(cls, path: str) -> Self:
         given = json.loads(Path(path).read_text(encoding="utf-8"))
         return cls(**{field.name: given[field.name] for field in fields(cls)})
 
 
-def main(work: Callable[[Task], dict[str, Any]]) -> None:
-    """Entry of a measured process: `python PART.py TASK.json RESULT.json`."""
-    result = work(Task.read(sys.argv[1]))
+def main(work: Callable[[Any], dict[str, Any]], kind: type[Task] = Task) -> None:
+    """Entry of a measured process: `python PART.py TASK.json RESULT.json`; `kind` is the task's class."""
+    result = work(kind.read(sys.argv[1]))
     Path(sys.argv[2]).write_text(json.dumps(result), encoding="utf-8")
 
 

@@ -15,7 +15,7 @@ class Reading:
     def __init__(self, tokenizer: Any, prompt: str = "") -> None:
         self.tokenizer, self.prompt = tokenizer, prompt
         self.lightning_module = self
-        self.global_rank, self.world_size = 0, 1
+        self.global_rank, self.world_size, self.max_epochs = 0, 1, None
         self.is_global_zero = False
 
 

@@ -13,11 +13,11 @@ from tocsin.batches.balance import (
     draw_epoch,
     messages_an_epoch,
     positives_of,
-    rare_labels,
     repeat_factors,
     repeats_digest,
     sampling_facts,
 )
+from tocsin.batches.rare_labels import rare_labels
 from tocsin.batches.sampler import StepSampler, epoch_steps
 from tocsin.errors import ConfigError
 

@@ -135,6 +135,28 @@ def test_a_budget_goes_on_where_the_epoch_before_stopped(
     assert sum(count > 1 for count in Counter(seen).values()) <= len(data.pairs().groups)
 
 
+def test_the_teacher_is_asked_for_the_pairs_that_are_drawn_alone(
+    files: dict[str, str], cache: Path, tokenizer: Any
+) -> None:
+    data = data_of(files, cache, tokenizer, pairs_per_epoch=12, pool_steps=2)
+    everything = data.pairs().english_rows("train").tolist()
+    assert data.english_rows("train").tolist() == everything  # nobody knows where a fit without epochs ends
+    data.trainer.max_epochs = 2
+    loader = data.train_dataloader()
+    seen = {int(n) for _ in range(2) for step in loader for part in step.passes for n in part.english_B}
+    assert data.english_rows("train").tolist() == sorted(seen)
+    assert len(seen) < len(everything) / 2
+    resumed = data_of(files, cache, tokenizer, pairs_per_epoch=12, pool_steps=2)
+    resumed.trainer.max_epochs = 1
+    resumed.load_state_dict({**loader.batch_sampler.state_dict(), "seed": 99, "epoch": 0, "step": 0})
+    asked = resumed.english_rows("train").tolist()  # a checkpoint's seed decides what is drawn
+    again = {int(n) for step in resumed.train_dataloader() for part in step.passes for n in part.english_B}
+    assert asked == sorted(again)
+    assert again - seen
+    data.trainer.max_epochs = 1000
+    assert data.english_rows("train").tolist() == everything
+
+
 @pytest.mark.parametrize("split", ["train", "validation"])
 @pytest.mark.parametrize("side", ["text", "english"])
 def test_sides_are_covered_once_longest_first(

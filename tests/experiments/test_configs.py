@@ -31,6 +31,14 @@ def name_of(path: Path) -> str:
 
 every_config = pytest.mark.parametrize("path", CONFIGS, ids=name_of)
 
+# Hundreds of sources: some seconds for each parse. One of the two twins is fitted every time.
+LONG = ("distil-ct-xlmr", "distil-ct-mbert")
+
+
+def slow_if(paths: list[Path], names: tuple[str, ...]) -> list[Any]:
+    """Mark the configs of these experiments as slow."""
+    return [pytest.param(p, marks=[pytest.mark.slow] if p.parent.name in names else []) for p in paths]
+
 
 @pytest.fixture(scope="module")
 def registry() -> Registry:
@@ -76,7 +84,7 @@ def test_there_are_experiments() -> None:
     assert DISTILLED
 
 
-@every_config
+@pytest.mark.parametrize("path", slow_if(CONFIGS, LONG), ids=name_of)
 def test_parse_dump_parse_is_the_identity(path: Path, registry: Registry, tmp_path: Path) -> None:
     first = Config("fit", ["--config", str(path)], registry)
     (tmp_path / "config.yaml").write_text(first.text(), encoding="utf-8")
@@ -127,7 +135,7 @@ def test_one_step_fits(
     assert (run / "bundle" / "tocsin.json").is_file()
 
 
-@pytest.mark.parametrize("path", DISTILLED, ids=name_of)
+@pytest.mark.parametrize("path", slow_if(DISTILLED, LONG[1:]), ids=name_of)
 def test_one_step_distils(
     path: Path,
     encoder: Path,

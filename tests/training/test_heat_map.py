@@ -53,6 +53,15 @@ def test_of_many_columns_the_first_and_last_stand(monkeypatch: pytest.MonkeyPatc
     assert "1 easier language" in axes.get_title()
 
 
+def test_the_title_fits_the_narrowest_picture() -> None:
+    """A picture's outermost columns of pixels are white: nothing runs over its edges."""
+    pytest.importorskip("matplotlib")
+    many = {f"l{number:02d}": number / 80 for number in range(80)}
+    image = matching_figure([Figures(0, many)], languages=60)
+    assert (image[:, [0, -1]] == 255).all()
+    assert (image[:60].min(axis=(1, 2)) < 128).any()  # the title is there
+
+
 def test_a_language_that_came_later_leaves_a_gap() -> None:
     pytest.importorskip("matplotlib")
     image = matching_figure([Figures(0, {"fra": 1.0}), Figures(1, {"fra": 1.0, "swh": 1.0})])

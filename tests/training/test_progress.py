@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 
 import pytest
 from rich.console import Console
@@ -30,6 +31,18 @@ def test_a_log_gets_plain_lines_at_each_tenth(trainer, capsys) -> None:
     assert "macro_roc_auc 0." in validations[0]
     assert len(lines) == 12
     assert "\x1b" not in "".join(lines)
+
+
+def test_the_clock_starts_at_the_first_step_not_with_what_a_model_computes_before(trainer) -> None:
+    class Prepares(TinyClassifier):
+        def on_train_start(self) -> None:
+            self.prepared = time.monotonic()
+
+    bar, model = FitProgressBar(), Prepares()
+    trainer(callbacks=[bar], enable_progress_bar=True, enable_checkpointing=False).fit(
+        model, datamodule=TinyData(batch_size=4)
+    )
+    assert bar._clock.started > model.prepared
 
 
 def test_evaluation_alone_says_its_figures(trainer, capsys) -> None:

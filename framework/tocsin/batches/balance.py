@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ __all__ = [
     "draw_epoch",
     "messages_an_epoch",
     "positives_of",
-    "rare_labels",
     "repeat_factors",
     "repeats_digest",
     "sampling_facts",
@@ -108,19 +106,3 @@ def sampling_facts(targets_NL: np.ndarray, factors_N: np.ndarray, threshold: flo
         "largest_factor": float(factors_N.max(initial=1.0)),
         "prior_seen": [float(p / k) if k else None for p, k in zip(positives_L, known_L, strict=True)],
     }
-
-
-def rare_labels(names: Sequence[str], positives_L: np.ndarray, minimum: int) -> str | None:
-    """Return a sentence about the labels with fewer positives than `minimum`, rarest first; None without any."""
-    few = sorted(
-        (int(count), name) for count, name in zip(positives_L, names, strict=True) if count < minimum
-    )
-    if not few:
-        return None
-    shown = ", ".join(f"{name} ({count})" for count, name in few[:20]) + (
-        f" and {len(few) - 20} more" if len(few) > 20 else ""
-    )
-    return (
-        f"{len(few)} of {len(names)} labels have fewer than {minimum} positive training "
-        f"message{'' if minimum == 1 else 's'}: {shown}."
-    )

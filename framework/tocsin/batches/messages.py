@@ -8,36 +8,30 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
-from tocsin.batches.balance import positives_of, rare_labels, repeat_factors, sampling_facts
+from tocsin.batches.balance import positives_of, repeat_factors, sampling_facts
 from tocsin.batches.cache import TokenStore, content_key, file_digest, texts_digest, tokenizer_digest
 from tocsin.batches.corpus import Corpus
 from tocsin.batches.passes import MessagePass, cut_passes
 from tocsin.batches.protocols import ReadsTokens
+from tocsin.batches.rare_labels import RareLabelWarning, check_rare_labels
 from tocsin.batches.reading import SplitWarning, assemble_corpus
 from tocsin.batches.rows import SplitRows, StepLoader
 from tocsin.batches.sampler import PassSampler, StepSampler
-from tocsin.batches.settings import check_counts, check_settings
-from tocsin.errors import ConfigError, DataError, LabelError
+from tocsin.batches.settings import as_list, check_counts, check_settings, pass_budget
+from tocsin.errors import ConfigError, DataError
 from tocsin.labels.schemes import LabelScheme
 from tocsin.text.audit import Audit, audit
 from tocsin.text.cleaners import Cleaner, NoCleaner
 from tocsin.text.folders import cache_folder
 from tocsin.text.messages import source_column
-from tocsin.text.progress import progress_bar
+from tocsin.text.progress import progress_bar, stderr_console
 from tocsin.text.readers import Reader, reader_for, resolve_data_path
 from tocsin.text.splitters import GroupedSplit, Splitter
 
 __all__ = ["LabelledMessages", "RareLabelWarning", "SplitWarning"]
-
-# Measured on two cores: small passes keep activations in the processor's cache; a GPU wants large matrices.
-_TOKENS_PER_PASS = {"cpu": 1024, "cuda": 16384}
-
-
-class RareLabelWarning(UserWarning):
-    """Labels have fewer positive training messages than were asked for."""
 
 
 class LabelledMessages(LightningDataModule):
@@ -113,7 +107,7 @@ class LabelledMessages(LightningDataModule):
                 "Leave out one or the other."
             )
         self.labels = labels
-        self.files = {"train": _as_list(train), "validation": _as_list(validation), "test": _as_list(test)}
+        self.files = {"train": as_list(train), "validation": as_list(validation), "test": as_list(test)}
         self.text, self.id, self.lang = text, id, lang
         self.slices = list(slices or [])
         self.reader = reader
@@ -201,9 +195,7 @@ class LabelledMessages(LightningDataModule):
         if stage == "fit" and self.audit is None:
             self.audit = self._audit()
             if self.trainer is not None and self.trainer.is_global_zero:
-                from rich.console import Console
-
-                Console(stderr=True).print(self.audit.render())
+                stderr_console().print(self.audit.render())
             self._check_rare_labels()
 
     def _check_rare_labels(self) -> None:
@@ -211,14 +203,9 @@ class LabelledMessages(LightningDataModule):
         if self.on_rare == "ignore" or not len(train):  # without any message the loader says so
             return
         positives_L = positives_of(self.targets(train))
-        found = rare_labels(self.corpus().label_names, positives_L, self.min_positives)
-        if found and self.on_rare == "refuse":
-            raise LabelError(
-                f"{found} Give them more messages, leave them out of the labels, or lower min_positives "
-                "(on_rare: warn goes on all the same)."
-            )
-        if found:
-            rank_zero_warn(f"{found} Read their figures with care.", category=RareLabelWarning)
+        check_rare_labels(
+            self.corpus().label_names, positives_L, self.min_positives, refuse=self.on_rare == "refuse"
+        )
 
     def _tokenise(self, model: ReadsTokens) -> None:
         corpus = self.corpus()
@@ -312,6 +299,7 @@ class LabelledMessages(LightningDataModule):
     def provenance(self) -> dict[str, Any]:
         """What the run record keeps: files with their SHA-256, counts, and the key of the token cache."""
         corpus = self.corpus()
+        label_files = {str(path): file_digest(path) for path in self.labels.files}
         return {
             "files": self._file_digests(),
             "messages": corpus.counts(),
@@ -319,15 +307,12 @@ class LabelledMessages(LightningDataModule):
             "limits": corpus.limits,
             "crossing": corpus.crossing,
             "labels_digest": self.labels.digest,
-            **({"label_files": files} if (files := self._label_files()) else {}),
+            **({"label_files": label_files} if label_files else {}),
             **({"sampling": sampling} if (sampling := self._sampling()) else {}),
             "prior": [None if np.isnan(p) else float(p) for p in corpus.prior()],
             "tokens_key": self._tokens_key,
             "seed": self._seed(),
         }
-
-    def _label_files(self) -> dict[str, str]:
-        return {str(path): file_digest(path) for path in self.labels.files}
 
     def _factors(self) -> np.ndarray | None:
         """How often each training message comes in an epoch, `(n,)`; None for once."""
@@ -346,10 +331,7 @@ class LabelledMessages(LightningDataModule):
         return SplitRows(self._store(), rows, self.targets(rows), 0 if pad is None else pad)
 
     def _budget(self) -> int:
-        if self.tokens_per_pass is not None:
-            return self.tokens_per_pass
-        device = self.trainer.strategy.root_device.type if self.trainer is not None else "cpu"
-        return _TOKENS_PER_PASS.get(device, _TOKENS_PER_PASS["cuda"])
+        return pass_budget(self.tokens_per_pass, self.trainer)
 
     # Loaders ---------------------------------------------------------------------------------------------------------
 
@@ -415,7 +397,3 @@ class LabelledMessages(LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take a position; it is applied when the training loader is made."""
         self._position = state_dict or None
-
-
-def _as_list(names: str | list[str] | None) -> list[str]:
-    return [] if names is None else [names] if isinstance(names, str) else list(names)

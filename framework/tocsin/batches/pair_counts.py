@@ -139,5 +139,5 @@ def _table(title: str, first: str, columns: list[str]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column(first)
     for name in columns:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")  # a narrow terminal must not cut a number
     return table

@@ -105,6 +105,10 @@ class PairSampler(EpochSteps):
         rows = rows[np.argsort(self.text.lengths_of(rows), kind="stable")]
         return rows[inside * size : (inside + 1) * size]
 
+    def english_of(self, epoch: int) -> np.ndarray:
+        """Numbers of the English sentences of an epoch's pairs, ascending, each once."""
+        return np.unique(self.train_english[self._rows(epoch, 0, self.order.draws)])
+
     def _rows(self, epoch: int, start: int, count: int) -> np.ndarray:
         positions = np.arange(start, min(start + count, self.order.draws))
         return np.asarray(self.train_order[self.order.pairs(epoch, positions)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,16 +26,15 @@ from tocsin.batches.pair_sampling import PairOrder, Sampling, shares
 from tocsin.batches.protocols import ReadsTokens
 from tocsin.batches.rows import StepLoader
 from tocsin.batches.sentences import SentencePass
+from tocsin.batches.settings import check_pair_settings, pass_budget
 from tocsin.errors import ConfigError, DataError
 from tocsin.text.cleaners import Cleaner, NoCleaner
 from tocsin.text.folders import cache_folder, whole_folder
 from tocsin.text.pairs import PairReader
-from tocsin.text.progress import progress_bar
+from tocsin.text.progress import progress_bar, stderr_console
 
 __all__ = ["ParallelSentences"]
 
-# Measured on two cores: small passes keep activations in the processor's cache; a GPU wants large matrices.
-_TOKENS_PER_PASS = {"cpu": 1024, "cuda": 16384}
 _TOKENISED_AT_ONCE = 8192
 
 
@@ -105,32 +105,21 @@ class ParallelSentences(LightningDataModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True
         if not sources:
             raise ConfigError("ParallelSentences: sources is empty; name at least one, such as a PairTable.")
-        least = {
-            "max_characters": max_characters,
-            "max_length_ratio": max_length_ratio,
-            "cap": cap,
-            "pairs_per_epoch": pairs_per_epoch,
-            "max_length": max_length,
-            "batch_size": batch_size,
-            "tokens_per_pass": tokens_per_pass,
-            "pool_steps": pool_steps,
-        }
-        for name, number in least.items():
-            if number is not None and not number >= 1:
-                raise ConfigError(f"ParallelSentences: {name} is {number}; wanted at least 1.")
-        if held_out < 0:
-            raise ConfigError(f"ParallelSentences: held_out is {held_out}; wanted at least 0.")
-        for name, share in (
-            ("held_out_share", held_out_share),
-            ("alpha", alpha),
-            ("source_alpha", source_alpha),
-        ):
-            if share is not None and not 0 <= share <= 1:
-                raise ConfigError(f"ParallelSentences: {name} is {share}; wanted a number from 0 to 1.")
-        if languages is not None and not languages:
-            raise ConfigError(
-                "ParallelSentences: languages is empty; wanted codes, or null for all languages."
-            )
+        check_pair_settings(
+            {
+                "max_characters": max_characters,
+                "max_length_ratio": max_length_ratio,
+                "cap": cap,
+                "pairs_per_epoch": pairs_per_epoch,
+                "max_length": max_length,
+                "batch_size": batch_size,
+                "tokens_per_pass": tokens_per_pass,
+                "pool_steps": pool_steps,
+            },
+            {"held_out_share": held_out_share, "alpha": alpha, "source_alpha": source_alpha},
+            held_out,
+            languages,
+        )
         self.sources = dict(sources)
         self.languages = None if languages is None else list(languages)
         self.languages_as = dict(languages_as or {})
@@ -228,9 +217,7 @@ class ParallelSentences(LightningDataModule):
         if stage == "fit" and not self._told:
             self._told = True
             if self.trainer is not None and self.trainer.is_global_zero:
-                from rich.console import Console
-
-                Console(stderr=True).print(self.counts().render())
+                stderr_console().print(self.counts().render())
 
     def _tokenise(self, model: ReadsTokens) -> None:
         corpus = self.pairs()
@@ -273,8 +260,22 @@ class ParallelSentences(LightningDataModule):
         return content_key(kind="english", english=self.pairs().english_digest)
 
     def english_rows(self, split: str) -> np.ndarray:
-        """Numbers of the English sentences that a split needs, ascending, each once, memory-mapped."""
-        return self.pairs().english_rows(split)
+        """Numbers of the English sentences that a split needs, ascending, each once.
+
+        Of the training split those alone whose pairs the fit will draw, where `pairs_per_epoch` and the Trainer's
+        epochs leave some out: a small budget from a large corpus must not cost the teacher the whole corpus.
+        """
+        known = self.pairs().english_rows(split)
+        epochs = self.trainer.max_epochs if split == "train" and self.trainer is not None else None
+        if not self.pairs_per_epoch or not epochs or epochs < 0:  # without end: every pair may come
+            return known
+        rows = self._pair_rows("train")
+        if self.pairs_per_epoch * epochs >= rows.pairs:
+            return known
+        steps = self._steps(rows, 0, 1)
+        if self._position is not None:
+            steps.order.reseed(self._position["seed"])  # a fit that goes on draws as it began
+        return reduce(np.union1d, (steps.english_of(epoch) for epoch in range(epochs)))
 
     def pieces_in_use(self) -> np.ndarray:
         """Ids of the student's tokens that occur in the training split, sorted."""
@@ -335,10 +336,7 @@ class ParallelSentences(LightningDataModule):
         }
 
     def _budget(self) -> int:
-        if self.tokens_per_pass is not None:
-            return self.tokens_per_pass
-        device = self.trainer.strategy.root_device.type if self.trainer is not None else "cpu"
-        return _TOKENS_PER_PASS.get(device, _TOKENS_PER_PASS["cuda"])
+        return pass_budget(self.tokens_per_pass, self.trainer)
 
     # Loaders ---------------------------------------------------------------------------------------------------------
 

@@ -61,7 +61,7 @@ class ServesPairs(Protocol):
         """Content key of `english()`: equal keys mean equal sentences in equal order."""
 
     def english_rows(self, split: str) -> np.ndarray:
-        """Numbers of the English sentences that a split ("train" or "validation") needs, ascending, each once."""
+        """Numbers of the English sentences a fit needs of a split ("train", "validation"), each once, ascending."""
 
     def pieces_in_use(self) -> np.ndarray:
         """Ids of the student's tokens that occur in the training split, sorted."""

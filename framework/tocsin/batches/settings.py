@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tocsin.batches.corpus import SPLITS
 from tocsin.errors import ConfigError
 
-__all__ = ["check_counts", "check_settings"]
+__all__ = ["as_list", "check_counts", "check_pair_settings", "check_settings", "pass_budget"]
+
+# Measured on two cores: small passes keep activations in the processor's cache; a GPU wants large matrices.
+_TOKENS_PER_PASS = {"cpu": 1024, "cuda": 16384}
+
+
+def pass_budget(given: int | None, trainer: Any) -> int:
+    """Return the tokens of a pass: those given, else what suits the Trainer's device (a CPU without a Trainer)."""
+    if given is not None:
+        return given
+    device = trainer.strategy.root_device.type if trainer is not None else "cpu"
+    return _TOKENS_PER_PASS.get(device, _TOKENS_PER_PASS["cuda"])
+
+
+def as_list(names: str | list[str] | None) -> list[str]:
+    """Return one name, several or none as a list."""
+    return [] if names is None else [names] if isinstance(names, str) else list(names)
 
 
 def check_counts(**counts: int) -> None:
@@ -43,3 +60,32 @@ def check_settings(
             )
         if most < 0:
             raise ConfigError(f"LabelledMessages: max_messages of {split} is {most}; wanted at least 0.")
+
+
+def check_pair_settings(
+    counts: Mapping[str, float | None],
+    shares: Mapping[str, float | None],
+    held_out: int,
+    languages: Sequence[str] | None,
+) -> None:
+    """Refuse values that mean nothing; see `ParallelSentences` for what each is.
+
+    Args:
+        counts: By name, what must be at least 1 or None.
+        shares: By name, what must be from 0 to 1 or None.
+        held_out: At least 0.
+        languages: Not empty.
+
+    Raises:
+        ConfigError: Says what was given and what was wanted.
+    """
+    for name, number in counts.items():
+        if number is not None and not number >= 1:
+            raise ConfigError(f"ParallelSentences: {name} is {number}; wanted at least 1.")
+    if held_out < 0:
+        raise ConfigError(f"ParallelSentences: held_out is {held_out}; wanted at least 0.")
+    for name, share in shares.items():
+        if share is not None and not 0 <= share <= 1:
+            raise ConfigError(f"ParallelSentences: {name} is {share}; wanted a number from 0 to 1.")
+    if languages is not None and not languages:
+        raise ConfigError("ParallelSentences: languages is empty; wanted codes, or null for all languages.")

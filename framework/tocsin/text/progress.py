@@ -1,11 +1,23 @@
-"""A progress bar that shows rate and time left."""
+"""What is shown on stderr: a progress bar with rate and time left, and tables."""
 
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-__all__ = ["progress_bar"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["progress_bar", "stderr_console"]
+
+
+def stderr_console() -> Console:
+    """Return a console on stderr as wide as the terminal, or as whole tables where there is none (a pipe, a log)."""
+    from rich.console import Console
+
+    return Console(stderr=True) if sys.stderr.isatty() else Console(stderr=True, width=140)
 
 
 @contextlib.contextmanager

@@ -82,7 +82,7 @@ def matching_figure(history: Sequence[Figures], *, columns: int = 20, languages:
     rows = sorted(last, key=lambda lang: (last[lang], lang))[:languages]
     values = np.array([[found.matching.get(lang, np.nan) for found in shown] for lang in rows])
     low = min(0.95, float(np.nanmin(values)))
-    figure = Figure(figsize=(2.2 + 0.55 * len(shown), 1.5 + 0.26 * len(rows)), dpi=100, layout="constrained")
+    figure = Figure(figsize=(2.6 + 0.55 * len(shown), 1.5 + 0.26 * len(rows)), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     picture = axes.imshow(values, cmap="gray", vmin=low - 0.15 * (1 - low), vmax=1.0, aspect="auto")
@@ -100,8 +100,8 @@ def matching_figure(history: Sequence[Figures], *, columns: int = 20, languages:
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
     axes.set_xlabel("optimiser steps")
     hidden = len(last) - len(rows)
-    easier = f" ({hidden} easier language{'s' * (hidden > 1)} not shown)" if hidden else ""
-    axes.set_title(f"matching accuracy{easier}", fontsize=10)
+    easier = f"\n{hidden} easier language{'s' * (hidden > 1)} not shown" if hidden else ""
+    axes.set_title(f"matching accuracy{easier}", fontsize=9)
     figure.colorbar(picture, ax=axes, fraction=0.05)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()

@@ -28,6 +28,7 @@ class FitProgressBar(RichProgressBar):
         super().__init__(refresh_rate=refresh_rate, leave=False)
         self.every_seconds = every_seconds
         self._live = True
+        self._stepped = False
         self._clock = _Clock(every_seconds)
 
     @property
@@ -57,6 +58,16 @@ class FitProgressBar(RichProgressBar):
         """Start the clock; a resumed fit counts from its own first step."""
         super().on_train_start(trainer, pl_module)
         self._clock = _Clock(self.every_seconds, done=trainer.global_step, total=_total_steps(trainer))
+        self._stepped = False
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Start the clock again at the first step: a probe or a teacher's vectors before it say nothing of the rate."""
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+        if not self._stepped:
+            self._stepped = True
+            self._clock.start()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -150,8 +161,11 @@ class _Clock:
         self.total = total
         self.messages = 0
         self.counts = "messages"
-        self.started = self.spoken = time.monotonic()
         self.tenth = self._tenth(done)
+        self.start()
+
+    def start(self) -> None:
+        self.started = self.spoken = time.monotonic()
 
     def _tenth(self, done: int) -> int:
         return 10 * done // self.total if self.total else 0

@@ -12,14 +12,13 @@ from tocsin.plugins import DataError
 from tocsin.plugins.testing import check_calibrator, check_decision_rule
 from tocsin_calibration.calibrators import Isotonic, Platt, PosWeight, Temperature
 from tocsin_calibration.conformal import ConformalSets
+from tocsin_calibration.given_rules import FixedThreshold, TopK
 from tocsin_calibration.rules import (
     BestF1,
     BestFbeta,
-    FixedThreshold,
     LeastCost,
     PrecisionFloor,
     RecallFloor,
-    TopK,
 )
 
 

@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 from tocsin.plugins import ConfigError, DataError, DecisionRule, LabelError, ScoresTable
 from tocsin_calibration.columns import known_cells
 from tocsin_calibration.conformal import ConformalSets
+from tocsin_calibration.given_rules import FixedThreshold, TopK
 from tocsin_calibration.rules import (
     BestF1,
     BestFbeta,
-    FixedThreshold,
     LeastCost,
     PrecisionFloor,
     RecallFloor,
-    TopK,
 )
 from tocsin_calibration.thresholds import best_fbeta, best_shared_fbeta, cuts_of
 

@@ -24,14 +24,13 @@ def tocsin_calibrators() -> list[type[Calibrator]]:
 def tocsin_decision_rules() -> list[type[DecisionRule]]:
     """Thresholds by what they are to be best at, the k most probable labels, and sets that seldom miss a label."""
     from tocsin_calibration.conformal import ConformalSets
+    from tocsin_calibration.given_rules import FixedThreshold, TopK
     from tocsin_calibration.rules import (
         BestF1,
         BestFbeta,
-        FixedThreshold,
         LeastCost,
         PrecisionFloor,
         RecallFloor,
-        TopK,
     )
 
     return [BestF1, BestFbeta, FixedThreshold, PrecisionFloor, RecallFloor, LeastCost, TopK, ConformalSets]
