@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tocsin.bundles.encoder import EncoderBundle
+    from tocsin.bundles.ensemble import EnsembleBundle
     from tocsin.bundles.load import Bundle
 
 __all__ = ["__version__", "load"]
@@ -20,8 +21,8 @@ __all__ = ["__version__", "load"]
 __version__ = "0.1.0"
 
 
-def load(folder: str | Path, device: str = "cpu") -> Bundle | EncoderBundle:
-    """Open a bundle that ``tocsin fit`` wrote.
+def load(folder: str | Path, device: str = "cpu") -> Bundle | EnsembleBundle | EncoderBundle:
+    """Open a bundle that ``tocsin fit`` or ``tocsin ensemble`` wrote.
 
     Args:
         folder: The bundle's folder.
@@ -29,7 +30,7 @@ def load(folder: str | Path, device: str = "cpu") -> Bundle | EncoderBundle:
 
     Returns:
         The bundle: ``.labels``, ``.clean(text)``, ``.predict(texts)``, ``.encode(texts)``; of a distilled encoder
-        ``.encode(texts)`` alone.
+        ``.encode(texts)`` alone; an ensemble has no ``.encode``.
 
     Raises:
         BundleError: The folder is incomplete, altered, or needs a component that is not installed.
@@ -37,10 +38,11 @@ def load(folder: str | Path, device: str = "cpu") -> Bundle | EncoderBundle:
     from pathlib import Path
 
     from tocsin.bundles.encoder import load_encoder_bundle
-    from tocsin.bundles.load import ROLES, load_bundle
+    from tocsin.bundles.ensemble import load_classifier
+    from tocsin.bundles.load import ROLES
     from tocsin.bundles.manifest import kind_of
     from tocsin.plugins.manager import load_plugins
 
     if kind_of(Path(folder)) == "encoder":
         return load_encoder_bundle(folder, registry=load_plugins(roles=ROLES), device=device)
-    return load_bundle(folder, registry=load_plugins(roles=ROLES), device=device)
+    return load_classifier(Path(folder), registry=load_plugins(roles=ROLES), device=device)

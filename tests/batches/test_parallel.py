@@ -274,7 +274,9 @@ def test_every_option_has_its_place_in_the_keys() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [*CHANGES.values(), *TOKEN_CHANGES.values(), *NO_CHANGES.values()], ids=str
+    "change",
+    [*CHANGES.values(), *TOKEN_CHANGES.values(), *NO_CHANGES.values()],
+    ids=[*CHANGES, *TOKEN_CHANGES, *NO_CHANGES],  # the same in every worker: an object's address is not
 )
 def test_a_changed_option_misses_and_only_then(
     files: dict[str, str], cache: Path, tokenizer: Any, change: dict[str, Any]

@@ -121,6 +121,8 @@ def matches(shown: str, printed: str) -> bool:
 
 def _normalised(text: str) -> list[str]:
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    # From a minute on pytest says its time twice.
+    text = re.sub(r"( in \d+\.\d+s) \(\d+:\d\d:\d\d\)", r"\1", text)
     # A prediction's labels stand in the order of their probabilities.
     text = re.sub(rf"{_SCORE}(?:, {_SCORE})+", lambda found: re.sub(_SCORE, "LABEL 0", found[0]), text)
     text = re.sub(r"\d+(?:[.,]\d+)*", "0", text)

@@ -10,10 +10,10 @@ from tocsin.scores.report import assess, to_markdown
 from tocsin.scores.statistics import affordable_draws
 from tocsin.scores.table import ScoresTable
 
-__all__ = ["card_with_chain", "model_card"]
+__all__ = ["UNCALIBRATED", "card_with_chain", "model_card"]
 
 _FEW = 5000
-_UNCALIBRATED = "- Probabilities are not calibrated; a threshold of .5 is a convention, not a choice."
+UNCALIBRATED = "- Probabilities are not calibrated; a threshold of .5 is a convention, not a choice."
 _CHAIN = "## Calibration and decisions"
 
 
@@ -129,7 +129,7 @@ def _figures(table: ScoresTable | None, draws: int) -> str:
 
 def _limits(model: MultilabelClassifier, table: ScoresTable | None, facts: dict[str, Any]) -> str:
     lines = [
-        _UNCALIBRATED,
+        UNCALIBRATED,
         "- Words, places and events that the training data do not hold are judged by likeness alone.",
     ]
     rare = _rare_labels(model.label_names, facts)
@@ -193,7 +193,7 @@ def card_with_chain(card: str, chain: str, summary: str) -> str:
         summary: Markdown: figures, what it was fitted on.
     """
     kept = card.replace(
-        _UNCALIBRATED, f"- Probabilities and decisions are those of the chain {chain}, see above."
+        UNCALIBRATED, f"- Probabilities and decisions are those of the chain {chain}, see above."
     )
     before, heading, rest = kept.partition(_CHAIN + "\n")
     if heading:

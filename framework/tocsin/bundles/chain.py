@@ -10,14 +10,14 @@ from typing import Any
 
 from tocsin.arguments import Origin, fault_of_arguments, is_plain
 from tocsin.bundles.card import card_with_chain
+from tocsin.bundles.ensemble_manifest import read_labelled_manifest
 from tocsin.bundles.load import Finder, check_columns, restore_chain
 from tocsin.bundles.manifest import (
     ComponentName,
     SavedChain,
     SavedStep,
     chain_from_plain,
-    read_manifest,
-    write_manifest,
+    write_plain,
 )
 from tocsin.errors import BundleError
 from tocsin.labels.schemes import check_same_labels
@@ -62,7 +62,7 @@ def check_room(folder: Path, chain: Chain, *, force: bool) -> None:
         LabelError: The chain's labels are not the bundle's.
         ConfigError: The chain reads a column that no bundle has.
     """
-    manifest = read_manifest(folder)
+    manifest = read_labelled_manifest(folder)
     check_same_labels(chain.labels, manifest.labels, where="the scores, beside those of the bundle,")
     check_columns(chain)
     if manifest.chain is not None and not force:
@@ -82,7 +82,7 @@ def save_chain(
 
     Args:
         folder: The bundle.
-        chain: Fitted on scores of the bundle's model.
+        chain: Fitted on scores of the bundle's model; of an ensemble's bundle, on joint scores.
         registry: Offers the steps; what was written is restored with it first, and must apply.
         summary: Markdown for the model card.
         force: Replace a chain that the bundle has already.
@@ -102,4 +102,4 @@ def save_chain(
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
     with whole_file(card) as part:
         part.write_text(card_with_chain(text, saved.name, summary), encoding="utf-8")
-    write_manifest(folder, replace(read_manifest(folder), chain=saved))
+    write_plain(folder, asdict(replace(read_labelled_manifest(folder), chain=saved)))

@@ -6,7 +6,6 @@ Axes: N texts, L labels, D width.
 import json
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +18,7 @@ from safetensors.torch import load_file
 from tocsin.arguments import CORE, Origin
 from tocsin.bundles.canaries import check_canaries
 from tocsin.bundles.manifest import ComponentName, Manifest, SavedChain, read_manifest
+from tocsin.bundles.predictions import BundleWarning, Predictions, PredictsLabels, table_of_texts
 from tocsin.bundles.predictor import Predictor
 from tocsin.errors import BundleError, ConfigError, TocsinError
 from tocsin.models.encoders import TransformerEncoder
@@ -44,10 +44,6 @@ ROLES = ("cleaner", "pooling", "head", *STEPS)
 """The roles of the components that a bundle names."""
 
 
-class BundleWarning(UserWarning):
-    """A bundle gives less than it could: its chain cannot be used, or languages are not told."""
-
-
 class Finder(Protocol):
     """Whoever knows components by name: the registry of the plugin manager."""
 
@@ -58,33 +54,7 @@ class Finder(Protocol):
         """The distribution that offers a component."""
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """What a bundle says of N texts, in their order.
-
-    Args:
-        logits: `(N, L)` float32, before the sigmoid.
-        raw_probabilities: `(N, L)` float64, before calibration.
-        probabilities: `(N, L)` float64, after calibration where the bundle has one.
-        decided: `(N, L)` bool; None where the bundle has a decision rule that is not installed here.
-        refusal: Why there are no decisions.
-    """
-
-    logits: np.ndarray
-    raw_probabilities: np.ndarray
-    probabilities: np.ndarray
-    decided: np.ndarray | None = field(repr=False)
-    refusal: str = ""
-
-    @property
-    def decisions(self) -> np.ndarray:
-        """`(N, L)` bool; BundleError where the bundle's chain needs a plugin that is not in use here."""
-        if self.decided is None:
-            raise BundleError(self.refusal)
-        return self.decided
-
-
-class Bundle:
+class Bundle(PredictsLabels):
     """A loaded bundle; `tocsin.load(folder)` gives one.
 
     Args:
@@ -105,74 +75,24 @@ class Bundle:
         chain: Chain | None = None,
         no_chain: str = "",
     ) -> None:
-        self.folder = folder
+        super().__init__(folder, manifest.labels, manifest.threshold, chain, no_chain)
         self.manifest = manifest
         self.cleaner = cleaner
         self.predictor = predictor
-        self.chain = chain
-        self.no_chain = no_chain
-        self._said: set[str] = set()
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """L names, in the order of the columns of every prediction."""
-        return tuple(self.manifest.labels)
 
     def clean(self, text: str) -> str:
         """What the training texts went through."""
         return self.cleaner.clean(text)
 
-    @property
-    def needs_langs(self) -> bool:
-        """Whether the chain treats languages differently: `predict` then wants `langs`."""
-        return self.chain is not None and "lang" in self.chain.columns
-
-    def predict(
+    def raw_scores(
         self,
         texts: Sequence[str],
         langs: Sequence[str | None] | None = None,
         advance: Callable[[int], None] = lambda done: None,
-    ) -> Predictions:
-        """Clean, tokenise and score texts, in float32, and apply the bundle's chain.
-
-        What a text gets does not depend on the others.
-
-        Args:
-            texts: As they come; an empty text is scored like any other.
-            langs: A code a text, as in the messages that the chain was fitted on, None where unknown. Without them a
-                chain that treats languages differently warns, and takes each text as one in an unknown language: what
-                was fitted over all languages holds for it, as it does for a language that the fit had not seen.
-            advance: Called with the number of texts done since the last call.
-
-        Raises:
-            ConfigError: There are not as many languages as texts.
-        """
-        if langs is not None and len(langs) != len(texts):
-            raise ConfigError(
-                f"{len(langs):,} languages were given for {len(texts):,} texts; one a text is wanted."
-            )
-        if langs is None and self.needs_langs:
-            self._warn_once(
-                f"{self.folder}: the chain was fitted by language and no languages were given (langs), so every text "
-                "gets what was fitted over all languages."
-            )
+    ) -> ScoresTable:
+        """Logits of texts, before any chain; arguments as in `predict`."""
         logits = self.predictor.logits([self.clean(text) for text in texts], advance)
-        table = ScoresTable(
-            ids=np.arange(len(texts)),
-            labels=self.labels,
-            logits_NL=logits,
-            langs=None if langs is None else np.array([*langs, None], dtype=object)[:-1],
-        )
-        result = table if self.chain is None else self.chain.apply(table)
-        decided = result.decisions_NL
-        if decided is None and not self.no_chain:
-            decided = result.probabilities >= self.manifest.threshold
-        return Predictions(logits, result.raw_probabilities, result.probabilities, decided, self.no_chain)
-
-    def _warn_once(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
-            warnings.warn(text, BundleWarning, stacklevel=3)
+        return table_of_texts(self.labels, logits, langs)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors `(N, D)` float32 of texts, cleaned first; not normalised to length one."""
@@ -193,12 +113,15 @@ def load_bundle(folder: str | Path, registry: Finder, device: str = "cpu") -> Bu
     bundle = open_bundle(Path(folder), registry, device)
     check_canaries(bundle.manifest, bundle.predictor, bundle.cleaner, str(folder))
     if bundle.no_chain:
-        warnings.warn(bundle.no_chain, BundleWarning, stacklevel=3)
+        warnings.warn(bundle.no_chain, BundleWarning, stacklevel=4)
     return bundle
 
 
-def open_bundle(folder: Path, registry: Finder, device: str = "cpu") -> Bundle:
-    """Load a bundle without a look at its canaries; arguments and errors as those of `load_bundle`."""
+def open_bundle(folder: Path, registry: Finder, device: str = "cpu", *, with_chain: bool = True) -> Bundle:
+    """Load a bundle without a look at its canaries; arguments and errors as those of `load_bundle`.
+
+    Without `with_chain` the bundle gives raw scores, whatever chain it has.
+    """
     manifest = read_manifest(folder)
     inner = folder / manifest.encoder
     for name in ("config.json", "tokenizer_config.json"):
@@ -231,14 +154,14 @@ def open_bundle(folder: Path, registry: Finder, device: str = "cpu") -> Bundle:
     predictor = Predictor(encoder, head, pooling, len(manifest.labels), manifest.max_length, device)
     chain, no_chain = (
         (None, "")
-        if manifest.chain is None
+        if manifest.chain is None or not with_chain
         else restore_chain(manifest.chain, registry, manifest.labels, folder)
     )
     return Bundle(folder, manifest, cleaner, predictor, chain, no_chain)
 
 
 def restore_chain(
-    saved: SavedChain, registry: Finder, labels: Sequence[str], folder: Path
+    saved: SavedChain, registry: Finder, labels: Sequence[str], folder: Path, members: int = 1
 ) -> tuple[Chain | None, str]:
     """Build a chain's steps by name and give them back what they learned.
 
@@ -247,6 +170,7 @@ def restore_chain(
         registry: Gives the steps' classes.
         labels: Of the bundle, in order.
         folder: For messages.
+        members: Whose scores an ensembler at its beginning combines.
 
     Returns:
         The chain and "", or None and a sentence that names the step nobody offers here.
@@ -277,7 +201,7 @@ def restore_chain(
     try:
         chain = Chain(labels=tuple(saved.labels), facts=dict(saved.facts), **steps)
         check_columns(chain)
-        check_applies(chain, labels)
+        check_applies(chain, labels, members)
     except TocsinError as error:
         raise BundleError(f"{folder}: the chain {saved.name} does not fit this bundle: {error}") from error
     return chain, ""

@@ -14,6 +14,7 @@ from tocsin.scores.chain import STEPS
 from tocsin.text.folders import whole_file
 
 __all__ = [
+    "AN_ENSEMBLE",
     "CHAIN_FORMAT",
     "FORMAT",
     "ONLY_VECTORS",
@@ -40,6 +41,12 @@ ONLY_VECTORS = (
     "To classify with it, name the folder as the encoder of a MultilabelClassifier and fit."
 )
 """What to say of an encoder's bundle where a classifier's is wanted."""
+
+AN_ENSEMBLE = (
+    "is the bundle of an ensemble: several networks, whose scores are combined. Here the bundle of one network is "
+    "wanted; its members lie in its folder members/."
+)
+"""What to say of an ensemble's bundle where that of one network is wanted."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,7 @@ def write_plain(folder: Path, plain: dict[str, Any]) -> None:
 
 
 def kind_of(folder: Path) -> str:
-    """What a bundle is: "classifier" or "encoder".
+    """What a bundle is: "classifier", "encoder" or "ensemble".
 
     Raises:
         BundleError: No bundle, or one of another format.
@@ -192,12 +199,14 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check a classifier's `tocsin.json`.
 
     Raises:
-        BundleError: Missing, not JSON, of another format, of an encoder, or with a value of the wrong kind.
+        BundleError: Missing, not JSON, of another format or kind, or with a value of the wrong kind.
     """
     path = folder / _NAME
     plain = read_plain(folder)
     if plain.get("kind") == "encoder":
         raise BundleError(f"{folder} {ONLY_VECTORS}")
+    if plain.get("kind") == "ensemble":
+        raise BundleError(f"{folder} {AN_ENSEMBLE}")
     try:
         manifest = _manifest(plain)
     except (KeyError, TypeError, ValueError) as error:

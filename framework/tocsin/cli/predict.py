@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tocsin.bundles.load import Bundle
+    from tocsin.bundles.predictions import PredictsLabels
     from tocsin.errors import DataError
 
 HELP = "label a table of messages with a bundle"
@@ -46,10 +46,11 @@ def main(argv: list[str]) -> int:
             "--lang says the language of every message, --lang-column where it stands: give one of them"
         )
 
-    from tocsin.bundles.load import ROLES, load_bundle
+    from tocsin.bundles.ensemble import load_classifier
+    from tocsin.bundles.load import ROLES
     from tocsin.plugins.manager import load_plugins
 
-    bundle = load_bundle(options.bundle, load_plugins(roles=ROLES), device=_device(options.device))
+    bundle = load_classifier(Path(options.bundle), load_plugins(roles=ROLES), device=_device(options.device))
     if bundle.no_chain and not options.raw:
         from tocsin.errors import BundleError
 
@@ -74,7 +75,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Label messages with a bundle. Writes Parquet: id, kept columns, prob.<label> (calibrated where "
         "the bundle has a calibrator), decision.<label> (by its decision rule, else from .5).",
     )
-    parser.add_argument("--bundle", required=True, metavar="DIR", help="a folder that `tocsin fit` wrote")
+    parser.add_argument(
+        "--bundle", required=True, metavar="DIR", help="a folder that `tocsin fit` or `tocsin ensemble` wrote"
+    )
     parser.add_argument("--input", metavar="TABLE", help="Parquet, CSV, TSV or JSONL file of messages")
     parser.add_argument("--output", type=Path, metavar="FILE", help="Parquet file to write")
     parser.add_argument(
@@ -128,7 +131,7 @@ def _device(name: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _show(bundle: Bundle, options: argparse.Namespace) -> None:
+def _show(bundle: PredictsLabels, options: argparse.Namespace) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -158,7 +161,7 @@ def _show(bundle: Bundle, options: argparse.Namespace) -> None:
     Console().print(table)
 
 
-def _predict_table(bundle: Bundle, options: argparse.Namespace) -> tuple[int, int, list[DataError]]:
+def _predict_table(bundle: PredictsLabels, options: argparse.Namespace) -> tuple[int, int, list[DataError]]:
     import pyarrow as pa
 
     from tocsin.errors import DataError
@@ -208,7 +211,7 @@ def _rechunked(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def _predict_batch(
-    bundle: Bundle,
+    bundle: PredictsLabels,
     batch: pa.RecordBatch,
     options: argparse.Namespace,
     identifier: str | None,

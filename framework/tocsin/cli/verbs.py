@@ -32,6 +32,10 @@ CORE_VERBS: dict[str, Verb] = {
     "calibrate": Verb(
         "tocsin.cli.calibrate:main", "fit calibration and decision rule on validation scores, into a bundle"
     ),
+    "ensemble": Verb(
+        "tocsin.cli.ensemble:main",
+        "combine several models' scores, show what each adds, write a bundle of bundles",
+    ),
     "compare": Verb("tocsin.cli.compare:main", "compare two scores tables, row by row"),
     "match": Verb(
         "tocsin.cli.match:main", "find translations by vectors: accuracy per language, both directions"

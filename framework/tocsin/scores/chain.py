@@ -158,12 +158,13 @@ def _joint(tables: ScoresTable | Sequence[ScoresTable], ensembler: Ensembler | N
     return members[0].uncalibrated()
 
 
-def check_applies(chain: Chain, labels: Sequence[str]) -> None:
+def check_applies(chain: Chain, labels: Sequence[str], members: int = 1) -> None:
     """Try a chain on made-up scores: what it was restored from must fit the labels.
 
     Args:
         chain: Restored.
         labels: Of the bundle, in order.
+        members: How many tables an ensembler at its beginning takes.
 
     Raises:
         LabelError: It, or one of its steps, was fitted for other labels.
@@ -178,7 +179,7 @@ def check_applies(chain: Chain, labels: Sequence[str]) -> None:
         langs=np.array([None, "en", None], dtype=object),
     )
     try:
-        result = chain.apply(table)
+        result = chain.apply([table] * members)
     except TocsinError:
         raise
     except Exception as error:  # a plugin's component may raise anything

@@ -43,6 +43,7 @@ __all__ = [
     "adjusted",
     "compare",
     "midranks",
+    "p_value",
     "randomisation",
 ]
 
@@ -230,14 +231,12 @@ def _tested(
     flat_a, flat_b = pair.points[0].flat(), pair.points[1].flat()
     found = {}
     for name in figures:
-        p = _p_value(exchanged.figures[name], flat_a[name] - flat_b[name])
+        p = p_value(exchanged.figures[name], flat_a[name] - flat_b[name])
         found[name] = Tested(flat_a[name], flat_b[name], pair.difference(name), p, p)
     labels = {}
     for metric in exchanged.per_label:
         a_L, b_L = (metrics.per_label[metric] for metrics in pair.points)
-        p_L = np.array(
-            [_p_value(exchanged.per_label[metric][:, i], a_L[i] - b_L[i]) for i in range(len(a_L))]
-        )
+        p_L = np.array([p_value(exchanged.per_label[metric][:, i], a_L[i] - b_L[i]) for i in range(len(a_L))])
         shown = zip(table_a.labels, a_L, b_L, p_L, adjusted(p_L, adjustment), strict=True)
         labels[metric] = {
             label: Tested(float(a), float(b), pair.label_difference(metric, i), float(p), float(q))
@@ -321,7 +320,7 @@ def midranks(scores_N: np.ndarray, targets_N: np.ndarray) -> np.ndarray:
     return ranks_N
 
 
-def _p_value(exchanged_D: np.ndarray, point: float) -> float:
+def p_value(exchanged_D: np.ndarray, point: float) -> float:
     """Share of exchanges at least as far from 0 as `point`, itself counted; NaN where undefined."""
     exchanged = exchanged_D[np.isfinite(exchanged_D)]
     if not np.isfinite(point) or not len(exchanged):

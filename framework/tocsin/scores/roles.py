@@ -78,6 +78,18 @@ class Ensembler(_Stateful):
         _check_same_rows(tables)
         return self.combine([table.uncalibrated() for table in tables])
 
+    def without(self, member: int) -> Self:
+        """Return a fresh, unfitted ensembler for the same members but one, to see what that one adds.
+
+        Args:
+            member: Its number from 0. An argument that says something of each member loses what it says of this one.
+        """
+        return type(self)(**self.arguments)
+
+    def member_weights(self) -> np.ndarray | None:
+        """Return (M, L) how much each member counts for each label, once fitted; None where there is no such number."""
+        return None
+
     @abstractmethod
     def learn(self, tables: Sequence[ScoresTable]) -> None:
         """Learn how to combine. Called by `fit` with tables that agree in ids and labels."""

@@ -159,3 +159,16 @@ def test_state_that_loses_the_weights() -> None:
         0
     ]
     assert "turn arrays into lists" in fault
+
+
+def test_members_left_out_and_counted() -> None:
+    def two_alone(self: Any, tables: Any) -> None:
+        if len(tables) != 2:
+            raise ValueError("two weights")
+
+    found = faults(check_ensembler, wrong(learn=two_alone))
+    assert "without(0).fit(the tables of the other members) raised ValueError: two weights" in found[0]
+    fault = only_fault(check_ensembler, wrong(without=lambda self, member: self))
+    assert "without(0) gave the object itself" in fault
+    fault = only_fault(check_ensembler, wrong(member_weights=lambda self: np.ones(2)))
+    assert "(2, 3) finite numbers are wanted, a row a member" in fault

@@ -63,6 +63,8 @@ class Trial:
             restored = self.restored(plain, given, result)
             self.check_other_labels(fitted, restored, given, result)
         self.check_refusals(fitted)
+        if self.tables is not None:
+            self.check_members(fitted, given)
         self.check_cases()
 
     # Handing over ------------------------------------------------------------------------------------------------
@@ -342,6 +344,26 @@ class Trial:
             self.refused("fit", other_ids, "different messages", DataError)
             self.refused("apply", other_ids, "different messages", DataError, fitted)
             self.refused("apply", [first, turned(second)], "labels in different orders", LabelError, fitted)
+
+    def check_members(self, fitted: Any, given: list[ScoresTable]) -> None:
+        """Leave a member out, and ask what members count for."""
+        done, fewer = outcome(self.findings, "without(0)", lambda: fitted.without(0))
+        if done:
+            if fewer is fitted or type(fewer) is not type(fitted):
+                self.findings.add(
+                    f"without(0) gave {'the object itself' if fewer is fitted else kind_of(fewer)}. A fresh ensembler "
+                    "of the same class is wanted, to be fitted on the other members' tables."
+                )
+            else:
+                words = "the tables of the other members"
+                outcome(self.findings, f"without(0).fit({words})", lambda: fewer.fit(given[1:]))
+        done, weights = outcome(self.findings, "member_weights()", fitted.member_weights)
+        wanted = (len(given), len(given[0].labels))
+        if done and weights is not None and (np.shape(weights) != wanted or not np.isfinite(weights).all()):
+            self.findings.add(
+                f"member_weights() gave {quoted(weights, 100)}. {wanted} finite numbers are wanted, a row a member "
+                "and a column a label; or None."
+            )
 
     def refused(
         self, verb: str, tables: list[ScoresTable], what: str, wanted: type[Exception], by: Any = None

@@ -1,0 +1,140 @@
+"""Several models' scores of the same messages, brought into one order of rows and labels. N messages, L labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tocsin.errors import DataError, LabelError
+from tocsin.scores.table import ScoresTable
+
+__all__ = ["aligned_members", "with_labels_in_order"]
+
+_SHOWN = 3
+
+
+def aligned_members(tables: Sequence[ScoresTable], names: Sequence[str]) -> list[ScoresTable]:
+    """Return the members' tables with rows and labels in the order of the first.
+
+    Rows are matched by id, labels by name. A member without targets takes those of the others, and so it is with
+    languages and slice columns: what one file says of a message holds for all.
+
+    Args:
+        tables: One a member.
+        names: What messages call them: their files.
+
+    Raises:
+        LabelError: A member has other labels.
+        DataError: An id stands twice, messages are missing, or targets disagree.
+    """
+    if not tables:
+        raise DataError("An ensemble needs the scores of at least one member; none were given.")
+    first = tables[0]
+    ids = _ids(first, names[0])
+    members = [first]
+    for table, name in zip(tables[1:], names[1:], strict=True):
+        ordered = with_labels_in_order(table, first.labels, f"{name}, beside {names[0]},")
+        rows = _rows(ids, _ids(table, name), name, names[0])
+        members.append(ordered.select(rows))
+    labelled = [number for number, table in enumerate(members) if table.targets_NL is not None]
+    for number in labelled[1:]:
+        _check_targets(members[labelled[0]], members[number], names[labelled[0]], names[number])
+    return [_completed(table, members) for table in members]
+
+
+def with_labels_in_order(table: ScoresTable, labels: Sequence[str], whose: str) -> ScoresTable:
+    """Return the table with its columns in the order of some labels.
+
+    Args:
+        table: Its scores.
+        labels: L names.
+        whose: What a message calls the table.
+
+    Raises:
+        LabelError: The table's labels are not those, whatever the order.
+    """
+    if table.labels == tuple(labels):
+        return table
+    missing = [name for name in labels if name not in table.labels]
+    others = [name for name in table.labels if name not in labels]
+    if missing or others:
+        parts = [
+            f"{what} {', '.join(map(repr, found[:10]))}{', …' if len(found) > 10 else ''}"
+            for what, found in (("lacks", missing), ("has", others))
+            if found
+        ]
+        raise LabelError(
+            f"{whose} {' and '.join(parts)}. Members may differ in the order of their labels, not in the labels: "
+            "score models of the same label scheme."
+        )
+    order = [table.labels.index(name) for name in labels]
+    changed: dict[str, Any] = {
+        name: None if (values := getattr(table, name)) is None else values[:, order]
+        for name in ("logits_NL", "probabilities_NL", "calibrated_NL", "targets_NL", "decisions_NL")
+    }
+    metadata = dict(table.metadata)
+    if "train_prevalence" in metadata:
+        shares = json.loads(metadata["train_prevalence"])
+        metadata["train_prevalence"] = json.dumps([shares[i] for i in order])
+    return replace(table, labels=tuple(labels), metadata=metadata, **changed)
+
+
+def _ids(table: ScoresTable, name: str) -> pa.Array:
+    ids = pa.array(table.ids, pa.string())
+    counts = pc.value_counts(ids)
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(repeated):
+        raise DataError(
+            f"{name} has {len(repeated):,} ids in several rows: {_shown(repeated.field('values'))}. Give every message "
+            "an id of its own."
+        )
+    return ids
+
+
+def _rows(wanted: pa.Array, found: pa.Array, name: str, first: str) -> np.ndarray:
+    missing = wanted.filter(pc.invert(pc.is_in(wanted, found)))
+    others = found.filter(pc.invert(pc.is_in(found, wanted)))
+    if len(missing) or len(others):
+        parts = []
+        if len(missing):
+            parts.append(
+                f"{name} lacks {len(missing):,} of the {len(wanted):,} messages of {first}: {_shown(missing)}"
+            )
+        if len(others):
+            parts.append(f"{name} has {len(others):,} messages that {first} has not: {_shown(others)}")
+        raise DataError(f"{'; '.join(parts)}. Score every member on one and the same split.")
+    return pc.index_in(wanted, found).to_numpy(zero_copy_only=False)
+
+
+def _shown(ids: pa.Array) -> str:
+    return ", ".join(map(repr, ids[:_SHOWN].to_pylist())) + (", …" if len(ids) > _SHOWN else "")
+
+
+def _check_targets(one: ScoresTable, other: ScoresTable, name: str, other_name: str) -> None:
+    assert one.targets_NL is not None
+    assert other.targets_NL is not None
+    a, b = one.targets_NL, other.targets_NL
+    different = (a != b) & ~(np.isnan(a) & np.isnan(b))
+    if different.any():
+        row, label = (int(i) for i in np.argwhere(different)[0])
+        said = ["unknown" if np.isnan(value) else f"{value:g}" for value in (a[row, label], b[row, label])]
+        raise DataError(
+            f"{name} and {other_name} disagree about {int(different.sum()):,} targets, the first of them label "
+            f"{one.labels[label]!r} of message {one.ids[row]!r}: {said[0]} and {said[1]}. Score every member on "
+            "one and the same data file."
+        )
+
+
+def _completed(table: ScoresTable, members: Sequence[ScoresTable]) -> ScoresTable:
+    """Fill in what a table does not say of its messages and another does."""
+    targets_NL = next((each.targets_NL for each in members if each.targets_NL is not None), None)
+    told = (each.column("lang") for each in members)
+    langs = next((langs for langs in told if any(lang is not None for lang in langs)), None)
+    slices = {name: values for each in reversed(members) for name, values in each.slices.items()}
+    return replace(table, targets_NL=targets_NL, langs=langs, slices=slices)
