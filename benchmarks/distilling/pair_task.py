@@ -150,6 +150,7 @@ def build_data(task: PairTask) -> ChosenPairs:
 def without_fit(data: ParallelSentences, tokenizer: Any) -> None:
     """Let a DataModule be asked by somebody who fits nothing."""
     data.trainer = SimpleNamespace(  # type: ignore[assignment]
+        max_epochs=None,  # nobody knows how long a fit will be: vectors of every pair
         lightning_module=SimpleNamespace(tokenizer=tokenizer, prompt=""),
         global_rank=0,
         world_size=1,
