@@ -151,7 +151,9 @@ def test_the_teacher_is_asked_for_the_pairs_that_are_drawn_alone(
     resumed.load_state_dict({**loader.batch_sampler.state_dict(), "seed": 99, "epoch": 0, "step": 0})
     asked = resumed.english_rows("train").tolist()  # a checkpoint's seed decides what is drawn
     again = {int(n) for step in resumed.train_dataloader() for part in step.passes for n in part.english_B}
-    assert asked == sorted(again)
+    assert (
+        asked == sorted(again) == resumed.english_rows("train").tolist()
+    )  # before the loader is made, and after
     assert again - seen
     data.trainer.max_epochs = 1000
     assert data.english_rows("train").tolist() == everything

@@ -27,7 +27,7 @@ from tocsin.text.audit import Audit, audit
 from tocsin.text.cleaners import Cleaner, NoCleaner
 from tocsin.text.folders import cache_folder
 from tocsin.text.messages import source_column
-from tocsin.text.progress import progress_bar, stderr_console
+from tocsin.text.progress import progress_bar, table_console
 from tocsin.text.readers import Reader, reader_for, resolve_data_path
 from tocsin.text.splitters import GroupedSplit, Splitter
 
@@ -195,7 +195,7 @@ class LabelledMessages(LightningDataModule):
         if stage == "fit" and self.audit is None:
             self.audit = self._audit()
             if self.trainer is not None and self.trainer.is_global_zero:
-                stderr_console().print(self.audit.render())
+                table_console(stderr=True).print(self.audit.render())
             self._check_rare_labels()
 
     def _check_rare_labels(self) -> None:

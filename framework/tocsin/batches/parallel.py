@@ -31,7 +31,7 @@ from tocsin.errors import ConfigError, DataError
 from tocsin.text.cleaners import Cleaner, NoCleaner
 from tocsin.text.folders import cache_folder, whole_folder
 from tocsin.text.pairs import PairReader
-from tocsin.text.progress import progress_bar, stderr_console
+from tocsin.text.progress import progress_bar, table_console
 
 __all__ = ["ParallelSentences"]
 
@@ -217,7 +217,7 @@ class ParallelSentences(LightningDataModule):
         if stage == "fit" and not self._told:
             self._told = True
             if self.trainer is not None and self.trainer.is_global_zero:
-                stderr_console().print(self.counts().render())
+                table_console(stderr=True).print(self.counts().render())
 
     def _tokenise(self, model: ReadsTokens) -> None:
         corpus = self.pairs()
@@ -273,8 +273,11 @@ class ParallelSentences(LightningDataModule):
         if self.pairs_per_epoch * epochs >= rows.pairs:
             return known
         steps = self._steps(rows, 0, 1)
+        # A fit that goes on draws as it began, whatever the seed is now; Lightning makes the loader before it asks.
         if self._position is not None:
-            steps.order.reseed(self._position["seed"])  # a fit that goes on draws as it began
+            steps.order.reseed(self._position["seed"])
+        elif self._sampler is not None:
+            steps.order.reseed(self._sampler.order.seed)
         return reduce(np.union1d, (steps.english_of(epoch) for epoch in range(epochs)))
 
     def pieces_in_use(self) -> np.ndarray:

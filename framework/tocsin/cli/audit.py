@@ -28,7 +28,8 @@ def main(argv: list[str]) -> int:
     """
     options, overrides = _parser().parse_known_args(argv)
 
-    from tocsin.cli.evaluate import console, json_text, write_text
+    from tocsin.cli.evaluate import json_text, write_text
+    from tocsin.text.progress import table_console
 
     if options.near_duplicates is not None:
         from tocsin.text.near_duplicates import check_threshold
@@ -63,7 +64,7 @@ def main(argv: list[str]) -> int:
     if options.json:
         print(facts, end="")
     else:
-        console().print(result.render())
+        table_console().print(result.render())
     return 0
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tocsin.cli.evaluate import console, json_text, write_text
+from tocsin.cli.evaluate import json_text, write_text
 from tocsin.errors import ConfigError, PluginError
 from tocsin.plugins import Calibrator, DecisionRule
 from tocsin.plugins.diagnosis import Diagnosis
@@ -18,6 +18,7 @@ from tocsin.plugins.manager import load_plugins
 from tocsin.plugins.parsing import PARSER_MODE, PlainSpeaking, instantiate, prepare
 from tocsin.plugins.registry import PluginWarning, Registry
 from tocsin.plugins.signatures import parameters_of
+from tocsin.text.progress import table_console
 
 if TYPE_CHECKING:
     from tocsin.scores.calibrating import ChainReport
@@ -75,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
         seed=options.seed,
     )
     sections = report_sections(report, name=table.metadata.get("run") or Path(options.scores).stem)
-    console().print(render_sections(sections))
+    table_console().print(render_sections(sections))
     for path, other in zip(options.apply, others, strict=True):
         _warn_of_the_same(path, chain, other)
     if options.output is not None:

@@ -16,7 +16,8 @@ def main(argv: list[str]) -> int:
     Raises:
         TocsinError: For files that cannot be compared; SystemExit(2) for a wrong command line.
     """
-    from tocsin.cli.evaluate import add_common_arguments, console, json_text, model_names, write_text
+    from tocsin.cli.evaluate import add_common_arguments, json_text, model_names, write_text
+    from tocsin.text.progress import table_console
 
     parser = argparse.ArgumentParser(
         prog="tocsin compare", description=f"C{HELP[1:]}: differences are first minus second."
@@ -71,5 +72,5 @@ def main(argv: list[str]) -> int:
     if options.json:
         print(json_text(facts), end="")
     else:
-        console().print(render_sections(comparison_sections(pair, found, per_label=options.labels)))
+        table_console().print(render_sections(comparison_sections(pair, found, per_label=options.labels)))
     return 0

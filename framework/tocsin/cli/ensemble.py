@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tocsin.cli.evaluate import console, json_text, model_names, write_text
+from tocsin.cli.evaluate import json_text, model_names, write_text
 from tocsin.errors import ConfigError, PluginError
 from tocsin.plugins import Ensembler
 from tocsin.plugins.diagnosis import Diagnosis
@@ -16,6 +16,7 @@ from tocsin.plugins.given import read_arguments
 from tocsin.plugins.manager import load_plugins
 from tocsin.plugins.parsing import PARSER_MODE, PlainSpeaking, instantiate, prepare
 from tocsin.plugins.registry import PluginWarning, Registry
+from tocsin.text.progress import table_console
 
 if TYPE_CHECKING:
     from tocsin.scores.ensembling import EnsembleReport
@@ -89,7 +90,7 @@ def main(argv: Sequence[str]) -> int:
     if options.json:
         print(json_text(ensemble_to_dict(report)), end="")
     else:
-        console().print(render_sections(ensemble_sections(report)))
+        table_console().print(render_sections(ensemble_sections(report)))
     if options.output is not None:
         written = _write(Path(options.output), report)
         if members.bundles:

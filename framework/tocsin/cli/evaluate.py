@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from tocsin.plugins.registry import Registry
     from tocsin.scores.sections import Section
     from tocsin.scores.table import ScoresTable
@@ -34,6 +32,7 @@ def main(argv: list[str]) -> int:
     from tocsin.scores.report import assess, sections, to_dict
     from tocsin.scores.sections import render_sections, sections_to_markdown
     from tocsin.scores.table import ScoresTable
+    from tocsin.text.progress import table_console
 
     tables = [ScoresTable.read(path) for path in options.scores]
     names = model_names(options.scores, tables, options.name)
@@ -70,7 +69,7 @@ def main(argv: list[str]) -> int:
     if options.json:
         print(json_text(facts), end="")
     else:
-        console().print(render_sections([*sections(results, per_label=options.labels), *added]))
+        table_console().print(render_sections([*sections(results, per_label=options.labels), *added]))
     return 0
 
 
@@ -136,15 +135,6 @@ def model_names(
         if len(set(names)) == len(names):
             return names
     raise ConfigError("The same scores file was given twice. Tell them apart with --name.")
-
-
-def console() -> Console:
-    """Return a console as wide as the terminal, or as whole tables where there is none (a pipe, a log)."""
-    import sys
-
-    from rich.console import Console
-
-    return Console() if sys.stdout.isatty() else Console(width=140)
 
 
 def json_text(data: object) -> str:

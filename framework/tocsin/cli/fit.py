@@ -14,7 +14,6 @@ from lightning.pytorch.callbacks import Callback
 from tocsin.bundles.callback import BundleWriter
 from tocsin.bundles.encoder_callback import EncoderBundleWriter
 from tocsin.cli.chains import chain_beside
-from tocsin.cli.evaluate import console as table_console
 from tocsin.cli.noise import without_noise
 from tocsin.cli.parser import Config
 from tocsin.cli.verbs import CORE_VERBS
@@ -22,6 +21,7 @@ from tocsin.errors import ConfigError
 from tocsin.plugins.manager import load_plugins
 from tocsin.plugins.parsing import instantiate
 from tocsin.plugins.registry import Registry
+from tocsin.text.progress import table_console
 from tocsin.training.checkpoints import BestCheckpoint
 from tocsin.training.curves import TensorBoardCurves
 from tocsin.training.figures import FiguresAfterTest

@@ -35,10 +35,11 @@ def main(argv: list[str]) -> int:
     """
     options = _parser().parse_args(argv)
 
-    from tocsin.cli.evaluate import console, json_text, write_text
+    from tocsin.cli.evaluate import json_text, write_text
     from tocsin.cli.vector_models import check_early, models_of
     from tocsin.cli.vectors import Texts, by_language, read_pairs, write_chart
     from tocsin.scores.sections import render_sections, sections_to_markdown
+    from tocsin.text.progress import table_console
     from tocsin.vectors import matching_differences, matching_report
 
     models = models_of(options)
@@ -97,7 +98,7 @@ def main(argv: list[str]) -> int:
     if options.json:
         print(json_text(facts), end="")
     else:
-        console().print(render_sections(shown))
+        table_console().print(render_sections(shown))
     return 0
 
 

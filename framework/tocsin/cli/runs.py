@@ -46,19 +46,20 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print every fact as JSON")
     options = parser.parse_args(argv)
 
-    from tocsin.cli.evaluate import console, json_text
+    from tocsin.cli.evaluate import json_text
+    from tocsin.text.progress import table_console
     from tocsin.training.listing import list_runs, sorted_runs
 
     runs = sorted_runs(list_runs(options.root), _SORTS[options.sort], options.reverse)
     if options.json:
         print(json_text([asdict(run) for run in runs]), end="")
     elif not runs:
-        console().print(f"No runs in {options.root}.", markup=False, highlight=False)
+        table_console().print(f"No runs in {options.root}.", markup=False, highlight=False)
     else:
-        console().print(_table(runs))
+        table_console().print(_table(runs))
         for run in runs:
             for problem in run.problems:
-                console().print(f"{run.path}: {problem}", markup=False, highlight=False, soft_wrap=True)
+                table_console().print(f"{run.path}: {problem}", markup=False, highlight=False, soft_wrap=True)
     return 0
 
 

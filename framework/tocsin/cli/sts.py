@@ -28,11 +28,12 @@ def main(argv: list[str]) -> int:
 
     import numpy as np
 
-    from tocsin.cli.evaluate import console, json_text, write_text
+    from tocsin.cli.evaluate import json_text, write_text
     from tocsin.cli.vector_models import check_early, models_of
     from tocsin.cli.vectors import Texts, by_language, read_pairs, write_chart
     from tocsin.errors import DataError
     from tocsin.scores.sections import render_sections, sections_to_markdown
+    from tocsin.text.progress import table_console
     from tocsin.vectors import cosines, similarity_differences, similarity_report
     from tocsin.vectors.intervals import check_draws
 
@@ -94,7 +95,7 @@ def main(argv: list[str]) -> int:
     if options.json:
         print(json_text(facts), end="")
     else:
-        console().print(render_sections(shown))
+        table_console().print(render_sections(shown))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What is shown on stderr: a progress bar with rate and time left, and tables."""
+"""What is shown on a terminal or in a log: a progress bar with rate and time left, and tables at their width."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["progress_bar", "stderr_console"]
+__all__ = ["progress_bar", "table_console"]
 
 
-def stderr_console() -> Console:
-    """Return a console on stderr as wide as the terminal, or as whole tables where there is none (a pipe, a log)."""
+def table_console(*, stderr: bool = False) -> Console:
+    """Return a console as wide as the terminal, or as whole tables where there is none (a pipe, a log)."""
     from rich.console import Console
 
-    return Console(stderr=True) if sys.stderr.isatty() else Console(stderr=True, width=140)
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr) if terminal else Console(stderr=stderr, width=140)
 
 
 @contextlib.contextmanager
