@@ -8,14 +8,16 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
+from tests.scores.simulated import World
 from tocsin.errors import ConfigError, DataError, LabelError
-from tocsin.scores.calibrating import assess_chain, report_sections, report_to_dict
+from tocsin.scores.calibrating import assess_chain
+from tocsin.scores.calibration_report import report_sections, report_to_dict
 from tocsin.scores.chain import check_applies, fit_chain, ids_digest
 from tocsin.scores.crossfit import cross_fitted, fold_numbers, worth_of
 from tocsin.scores.insights import worst_errors
 from tocsin.scores.metrics import evaluate
 from tocsin.scores.roles import Calibrator, DecisionRule, Ensembler
-from tocsin.scores.statistics import bootstrap
+from tocsin.scores.statistics import bootstrap, paired_bootstrap
 from tocsin.scores.table import ScoresTable
 
 
@@ -223,6 +225,35 @@ def test_worth_is_what_scikit_learn_counts() -> None:
     assert worth.other_macro.point == pytest.approx(f1_score(table.targets_NL, half, average="macro"))
     assert worth.gain.point == pytest.approx(worth.macro.point - worth.other_macro.point)
     assert worth.gain.low < worth.gain.point < worth.gain.high
+
+
+@pytest.mark.parametrize("groups", [None, "event"])
+def test_its_intervals_are_those_of_an_evaluation(groups: str | None) -> None:
+    """`tocsin calibrate` and `tocsin evaluate` say the same of the same decisions, few positives or many."""
+    table = World(shares=(0.3, 0.03), messages=300, grouped=True).draw(4)[0]
+    on, half = table.probabilities >= 0.2, table.probabilities >= 0.5
+    worth = worth_of(table, on, half, Above().worth, draws=150, seed=7, groups=groups)
+    for found, threshold in ((worth.macro, 0.2), (worth.other_macro, 0.5)):
+        told = bootstrap(table, ["macro_f1"], 150, 7, groups, thresholds=threshold)["macro_f1"]
+        assert (found.low, found.high, found.draws) == pytest.approx((told.low, told.high, told.draws))
+    decided = [replace(table, logits_NL=np.where(each, 1.0, -1.0)) for each in (on, half)]
+    told = paired_bootstrap(*decided, ["macro_f1"], 150, 7, groups)["macro_f1"]
+    gain = worth.gain
+    assert (gain.low, gain.high, gain.error) == pytest.approx((told.low, told.high, told.error))
+    assert gain.share_not_above == told.share_not_above
+
+
+def test_a_cost_keeps_its_scale() -> None:
+    class Price(Above):
+        def worth(self, hits: Any, false_alarms: Any, missed: Any, rejected: Any) -> Any:
+            return (5 * missed + false_alarms) / (hits + false_alarms + missed + rejected) * 10
+
+    table = World(messages=200).draw(1)[0]
+    half = table.probabilities >= 0.5
+    worth = worth_of(table, half, half, Price().worth, draws=100)
+    assert worth.macro.low > 1
+    assert worth.macro.low < worth.macro.point < worth.macro.high
+    assert (worth.gain.point, worth.gain.low, worth.gain.high) == (0, 0, 0)
 
 
 def test_the_report_says_what_it_says_everywhere() -> None:

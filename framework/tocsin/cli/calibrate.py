@@ -53,7 +53,8 @@ def main(argv: Sequence[str]) -> int:
         if getattr(built, key) is not None
     }
 
-    from tocsin.scores.calibrating import assess_chain, report_sections
+    from tocsin.scores.calibrating import assess_chain
+    from tocsin.scores.calibration_report import report_sections
     from tocsin.scores.chain import Chain, fit_chain
     from tocsin.scores.sections import render_sections
     from tocsin.scores.statistics import affordable_draws
@@ -206,7 +207,7 @@ def _write(
     applied: Sequence[ScoresTable],
 ) -> None:
     from tocsin.bundles.chain import saved_chain
-    from tocsin.scores.calibrating import report_sections, report_to_dict
+    from tocsin.scores.calibration_report import report_sections, report_to_dict
     from tocsin.scores.reliability_figure import draw_reliability
     from tocsin.scores.sections import sections_to_markdown
 
@@ -225,7 +226,7 @@ def _write(
 
 def _save(bundle: Path, report: ChainReport, registry: Registry, force: bool) -> None:
     from tocsin.bundles.chain import save_chain
-    from tocsin.scores.calibrating import report_sections
+    from tocsin.scores.calibration_report import report_sections
     from tocsin.scores.sections import sections_to_markdown
 
     save_chain(

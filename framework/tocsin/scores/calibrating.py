@@ -1,40 +1,27 @@
-"""What a chain does to the scores it was fitted on, judged on messages it had not seen: figures and a report.
+"""What a chain does to the scores it was fitted on, judged on messages it had not seen.
 
 N messages, L labels, D draws.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from tocsin.labels.targets import POSITIVE_FROM
 from tocsin.scores.chain import Chain
 from tocsin.scores.crossfit import Worth, cross_fitted, interval_of, resampled, worth_of
+from tocsin.scores.intervals import degrees_of_freedom, joined_degrees
 from tocsin.scores.means import mean_defined, ratio
 from tocsin.scores.metrics import decision_metrics
 from tocsin.scores.probabilities import calibration_error, log_losses
-from tocsin.scores.sections import Section
-from tocsin.scores.statistics import Interval
+from tocsin.scores.statistics import Interval, group_of
 from tocsin.scores.table import ScoresTable
 
-__all__ = [
-    "FEW_MESSAGES",
-    "FEW_POSITIVES",
-    "ChainReport",
-    "Change",
-    "assess_chain",
-    "languages",
-    "report_sections",
-    "report_to_dict",
-]
+__all__ = ["CONVENTION", "ChainReport", "Change", "assess_chain", "decision_figures"]
 
-FEW_MESSAGES = 5000
-FEW_POSITIVES = 30
 CONVENTION = 0.5
-UNKNOWN = "(unknown)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,8 +119,8 @@ def assess_chain(
         groups=groups,
         changes=[] if chain.calibrator is None else _changes(raw, held_out, targets_NL, draws, seed, groups),
         worth=worth,
-        figures=_decision_figures(targets_NL, decided_NL),
-        at_half=_decision_figures(targets_NL, half_NL),
+        figures=decision_figures(targets_NL, decided_NL),
+        at_half=decision_figures(targets_NL, half_NL),
         positives=np.count_nonzero(targets_NL == 1, axis=0),
         known=np.count_nonzero(~np.isnan(targets_NL), axis=0),
     )
@@ -145,6 +132,7 @@ def _changes(
     before_NL, after_NL = raw.raw_probabilities, held_out.probabilities
     known_NL = (~np.isnan(targets_NL)).astype(np.float64)
     positive_NL = targets_NL >= POSITIVE_FROM
+    degrees_L = degrees_of_freedom(targets_NL, group_of(raw, groups))
     changes = []
     for name, cells in (("Brier score", _squares), ("log loss", log_losses)):
         before, after = (known_NL * cells(positive_NL, p_NL) for p_NL in (before_NL, after_NL))
@@ -153,13 +141,14 @@ def _changes(
         def figures(weights_ND: np.ndarray, difference: np.ndarray = after - before) -> np.ndarray:
             return ratio(weights_ND.T @ difference, weights_ND.T @ known_NL)
 
-        mean_D = mean_defined(resampled(figures, raw, draws, seed, groups))
-        changes.append(_change(name, before_L, after_L, mean_D))
+        drawn_DL = resampled(figures, raw, draws, seed, groups)
+        changes.append(_change(name, before_L, after_L, drawn_DL, degrees_L))
     errors = [
         np.array([calibration_error(targets_NL[:, i], p_NL[:, i]) for i in range(len(raw.labels))])
         for p_NL in (before_NL, after_NL)
     ]
-    changes.append(_change("calibration error", errors[0], errors[1], np.empty(0)))
+    # no interval: see FIGURES
+    changes.append(_change("calibration error", *errors, np.empty((0, len(raw.labels))), degrees_L))
     return changes
 
 
@@ -167,251 +156,21 @@ def _squares(positive_NL: np.ndarray, probabilities_NL: np.ndarray) -> np.ndarra
     return np.square(probabilities_NL - positive_NL)
 
 
-def _change(name: str, before_L: np.ndarray, after_L: np.ndarray, drawn_D: np.ndarray) -> Change:
+def _change(
+    name: str, before_L: np.ndarray, after_L: np.ndarray, drawn_DL: np.ndarray, degrees_L: np.ndarray
+) -> Change:
     before, after = float(mean_defined(before_L)), float(mean_defined(after_L))
-    return Change(name, before_L, after_L, before, after, interval_of(drawn_D, after - before))
+    degrees = joined_degrees(drawn_DL, degrees_L)
+    return Change(
+        name, before_L, after_L, before, after, interval_of(mean_defined(drawn_DL), after - before, degrees)
+    )
 
 
-def _decision_figures(targets_NL: np.ndarray, decided_NL: np.ndarray) -> dict[str, np.ndarray]:
+def decision_figures(targets_NL: np.ndarray, decided_NL: np.ndarray) -> dict[str, np.ndarray]:
+    """Return precision, recall and F1 of decisions, (L,) each."""
     positive_NL, negative_NL = targets_NL == 1, targets_NL == 0
     return decision_metrics(
         (positive_NL & decided_NL).sum(axis=0),
         (negative_NL & decided_NL).sum(axis=0),
         (positive_NL & ~decided_NL).sum(axis=0),
     )
-
-
-def report_sections(report: ChainReport, *, name: str = "scores") -> list[Section]:
-    """Return the report's tables.
-
-    Args:
-        report: Of `assess_chain`.
-        name: What the scores are called.
-    """
-    sections = []
-    if report.changes:
-        sections.append(_calibration_section(report, name))
-    if report.worth is not None:
-        sections += [_worth_section(report), _label_section(report)]
-    languages = _language_section(report)
-    return [*sections, *([languages] if languages is not None else [])]
-
-
-def _calibration_section(report: ChainReport, name: str) -> Section:
-    rows = tuple(
-        (
-            change.name,
-            _number(change.before, 4),
-            _number(change.after, 4),
-            f"{change.change.point:+.4f}",
-            _range(change.change, 4) if change.change.draws else "–",
-        )
-        for change in report.changes
-    )
-    defined = int(np.isfinite(report.changes[0].before_L).sum())
-    return Section(
-        title=f"{name}: {len(report.table):,} messages, {report.chain.name}, cross-fitted in {report.folds} folds",
-        columns=("mean over labels", "before", "after", "change", "95% interval"),
-        rows=rows,
-        notes=(
-            f"Mean over {defined} of {len(report.table.labels)} labels; lower is better. The calibration error is "
-            "debiased (root mean square, up to 15 bins a label).",
-            *_few_notes(report),
-        ),
-    )
-
-
-def _worth_section(report: ChainReport) -> Section:
-    worth, rule = report.worth, report.chain.decision_rule
-    assert worth is not None
-    assert rule is not None
-    aim = f"macro {rule.aim}, over {worth.defined} of {len(report.table.labels)} labels"
-    better = " (lower is better)" if rule.lower_is_better else ""
-    return Section(
-        title=f"Decisions by {type(rule).__name__}, cross-fitted",
-        columns=(aim + better, "figure", "95% interval"),
-        rows=(
-            ("raw scores, on from .5", _number(worth.other_macro.point), _range(worth.other_macro)),
-            (report.chain.name, _number(worth.macro.point), _range(worth.macro)),
-            ("gain", _signed(worth.gain.point), _range(worth.gain)),
-        ),
-        notes=("The interval says how the figure varies over other messages of the same number.",),
-    )
-
-
-def _label_section(report: ChainReport) -> Section:
-    rule = report.chain.decision_rule
-    assert report.worth is not None
-    assert rule is not None
-    limits = rule.thresholds()
-    rows = []
-    for i, label in enumerate(report.table.labels):
-        interval = report.worth.labels[i]
-        rows.append(
-            (
-                label,
-                f"{report.positives[i]:,}{' !' if report.positives[i] < FEW_POSITIVES else ''}",
-                "–" if limits is None else "never" if limits[i] >= 1 else _number(float(limits[i])),
-                _number(float(report.at_half["f1"][i])),
-                _number(interval.point),
-                _range(interval),
-                _number(float(report.figures["precision"][i])),
-                _number(float(report.figures["recall"][i])),
-            )
-        )
-    few = int(np.count_nonzero(report.positives < FEW_POSITIVES))
-    notes = [
-        "Thresholds are those of the chain as it ships, on calibrated probabilities; figures are cross-fitted."
-    ]
-    if few:
-        notes.append(f"! {few} labels have fewer than {FEW_POSITIVES} positives: their figures say little.")
-    if "lang" in rule.columns:
-        notes.append("Thresholds by language: see the JSON. Shown are those of a language that is not known.")
-    return Section(
-        title="Labels",
-        columns=(
-            "label",
-            "positives",
-            "threshold",
-            "F1 at .5",
-            rule.aim,
-            "95% interval",
-            "precision",
-            "recall",
-        ),
-        rows=tuple(rows),
-        notes=tuple(notes),
-    )
-
-
-def _language_section(report: ChainReport) -> Section | None:
-    by_language = languages(report)
-    if len(by_language) < 2 and list(by_language) in ([], [UNKNOWN]):
-        return None
-    return Section(
-        title="Languages, cross-fitted",
-        columns=("lang", "messages", "with a label", "macro F1", "missed labels", "labels on"),
-        rows=tuple(
-            (
-                name + (" !" if facts["with_label"] < FEW_POSITIVES else ""),
-                f"{facts['messages']:,}",
-                f"{facts['with_label']:,}",
-                _number(facts["macro_f1"]),
-                _number(facts["missed"]),
-                _number(facts["labels_on"], 2),
-            )
-            for name, facts in by_language.items()
-        ),
-        notes=(
-            "Missed labels: the mean share of a message's labels that is decided off, over messages that have a label.",
-        ),
-    )
-
-
-def languages(report: ChainReport) -> dict[str, dict[str, Any]]:
-    """Return figures of the decisions by language, the largest first: how much of a message's labels is missed."""
-    targets_NL = report.table.known_targets("Coverage")
-    held_out = report.held_out
-    decided_NL = (
-        held_out.probabilities >= CONVENTION if held_out.decisions_NL is None else held_out.decisions_NL
-    )
-    langs = np.array(
-        [UNKNOWN if lang is None else str(lang) for lang in report.table.column("lang")], dtype=object
-    )
-    positive_NL = targets_NL == 1
-    missed_N = ratio((positive_NL & ~decided_NL).sum(axis=1), positive_NL.sum(axis=1))
-    found = {}
-    for name in sorted(set(langs), key=lambda name: (-int((langs == name).sum()), name)):
-        rows = langs == name
-        found[str(name)] = {
-            "messages": int(rows.sum()),
-            "with_label": int(np.isfinite(missed_N[rows]).sum()),
-            "macro_f1": float(mean_defined(_decision_figures(targets_NL[rows], decided_NL[rows])["f1"])),
-            "missed": float(mean_defined(missed_N[rows])),
-            "labels_on": float(decided_NL[rows].sum(axis=1).mean()),
-        }
-    return found
-
-
-def report_to_dict(report: ChainReport) -> dict[str, Any]:
-    """Return the report as plain data for JSON, None where a figure is undefined."""
-    table, chain = report.table, report.chain
-    plain: dict[str, Any] = {
-        "chain": chain.name,
-        "fitted_on": dict(chain.facts),
-        "folds": report.folds,
-        "groups": report.groups,
-        "messages": len(table),
-        "calibration": {
-            change.name: {
-                "before": change.before,
-                "after": change.after,
-                "change": asdict(change.change),
-                "per_label": {
-                    label: {"before": float(change.before_L[i]), "after": float(change.after_L[i])}
-                    for i, label in enumerate(table.labels)
-                },
-            }
-            for change in report.changes
-        },
-        "languages": languages(report),
-    }
-    if report.worth is not None and chain.decision_rule is not None:
-        rule, worth = chain.decision_rule, report.worth
-        limits = rule.thresholds()
-        known = sorted({str(lang) for lang in table.column("lang") if lang is not None})
-        by_lang = {lang: rule.thresholds(lang) for lang in known} if "lang" in rule.columns else {}
-        plain["decisions"] = {
-            "rule": type(rule).__name__,
-            "aim": rule.aim,
-            "lower_is_better": rule.lower_is_better,
-            "macro": asdict(worth.macro),
-            "raw_at_half": asdict(worth.other_macro),
-            "gain": asdict(worth.gain),
-            "labels_defined": [worth.defined, len(table.labels)],
-            "per_label": {
-                label: {
-                    "positives": int(report.positives[i]),
-                    "known": int(report.known[i]),
-                    "few_positives": bool(report.positives[i] < FEW_POSITIVES),
-                    "threshold": None if limits is None else float(limits[i]),
-                    "thresholds_by_lang": {
-                        lang: float(values[i]) for lang, values in by_lang.items() if values is not None
-                    },
-                    "expected": asdict(worth.labels[i]),
-                    **{name: float(values[i]) for name, values in report.figures.items()},
-                    "f1_raw_at_half": float(report.at_half["f1"][i]),
-                }
-                for i, label in enumerate(table.labels)
-            },
-        }
-    cleaned: dict[str, Any] = _without_nan(plain)
-    return cleaned
-
-
-def _few_notes(report: ChainReport) -> list[str]:
-    if len(report.table) >= FEW_MESSAGES:
-        return []
-    return [f"Fewer than {FEW_MESSAGES:,} messages: read figures of single labels with care."]
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(each) for each in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _number(value: float, digits: int = 3) -> str:
-    return "–" if not np.isfinite(value) else f"{value:.{digits}f}"
-
-
-def _signed(value: float) -> str:
-    return "–" if not np.isfinite(value) else f"{value:+.3f}"
-
-
-def _range(interval: Any, digits: int = 3) -> str:
-    if not interval.draws:
-        return "–"
-    return f"{interval.low:.{digits}f} to {interval.high:.{digits}f}"

@@ -11,14 +11,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from tocsin.errors import ConfigError, DataError
 from tocsin.scores.chain import Chain
+from tocsin.scores.intervals import degrees_of_freedom, interval, joined_degrees
 from tocsin.scores.means import mean_defined
-from tocsin.scores.resampling import group_numbers, message_weights
-from tocsin.scores.statistics import Difference, Interval
+from tocsin.scores.resampling import message_weights
+from tocsin.scores.statistics import Difference, Interval, difference, group_of
 from tocsin.scores.table import ScoresTable
 
 __all__ = ["Worth", "cross_fitted", "fold_numbers", "interval_of", "resampled", "worth_of"]
@@ -140,19 +142,30 @@ def worth_of(
         return np.stack([worth(*(weights_ND.T @ part for part in parts)) for parts in cells])
 
     with np.errstate(invalid="ignore", divide="ignore"):
-        point_L, other_L = figures(np.ones((len(table), 1)))[:, 0]
-        drawn = resampled(figures, table, draws, seed, groups)
-    macro_D, other_D = mean_defined(drawn[0]), mean_defined(drawn[1])
-    macro, other = float(mean_defined(point_L)), float(mean_defined(other_L))
-    gains_D = macro_D - other_D
-    gain = interval_of(gains_D, macro - other)
-    below = np.mean(gains_D + (gain.point - gains_D.mean()) <= 0) if gain.draws == len(gains_D) else np.nan
+        points_L = figures(np.ones((len(table), 1)))[:, 0]
+        drawn_DL = resampled(figures, table, draws, seed, groups)
+    degrees_L = degrees_of_freedom(targets_NL, group_of(table, groups))
+    defined = drawn_DL[np.isfinite(drawn_DL)]
+    share = bool(len(defined)) and defined.min() >= 0 and defined.max() <= 1
+    # The intervals of `tocsin evaluate`: a cost has no range, and stays on its own scale.
+    made = partial(interval_of, scale="logit" if share else "plain")
+    macros = [
+        made(mean_defined(drawn), float(mean_defined(point_L)), joined_degrees(drawn, degrees_L))
+        for drawn, point_L in zip(drawn_DL, points_L, strict=True)
+    ]
     return Worth(
-        labels=[interval_of(drawn[0][:, i], float(point_L[i])) for i in range(len(table.labels))],
-        macro=interval_of(macro_D, macro),
-        other_macro=interval_of(other_D, other),
-        gain=Difference(gain.point, gain.low, gain.high, float(below), gain.draws),
-        defined=int(np.isfinite(point_L).sum()),
+        labels=[
+            made(drawn_DL[0][:, i], float(points_L[0, i]), float(degrees_L[i]))
+            for i in range(len(table.labels))
+        ],
+        macro=macros[0],
+        other_macro=macros[1],
+        gain=difference(
+            mean_defined(drawn_DL[0]) - mean_defined(drawn_DL[1]),
+            macros[0].point - macros[1].point,
+            joined_degrees(drawn_DL[0] - drawn_DL[1], degrees_L),
+        ),
+        defined=int(np.isfinite(points_L[0]).sum()),
     )
 
 
@@ -177,20 +190,14 @@ def resampled(
     if draws < 1:
         raise ConfigError(f"draws is {draws}; at least 1 is wanted (1000 for 95% intervals).")
     n = len(table)
-    group_N = None if groups is None else group_numbers(table.column(groups), n)
-    blocks = message_weights(n, draws, seed, group_N=group_N)
+    blocks = message_weights(n, draws, seed, group_N=group_of(table, groups))
     return np.concatenate([figures(weights.astype(np.float64)) for weights in blocks], axis=-2)
 
 
-def interval_of(drawn_D: np.ndarray, point: float) -> Interval:
-    """Return the 95% interval of a figure from its draws, moved so that their mean is the figure itself."""
-    defined = drawn_D[np.isfinite(drawn_D)]
-    if not len(defined) or not np.isfinite(point):
-        return Interval(float(point), np.nan, np.nan, 0)
-    low, high = np.quantile(defined + (point - defined.mean()), [0.025, 0.975])
-    if defined.min() >= 0 and defined.max() <= 1:  # a share stays one after the move
-        low, high = np.clip([low, high], 0.0, 1.0)
-    return Interval(float(point), float(low), float(high), len(defined))
+def interval_of(drawn_D: np.ndarray, point: float, degrees: float, scale: str = "plain") -> Interval:
+    """Return the 95% interval of a figure from its draws (D,); arguments as in `tocsin.scores.intervals.interval`."""
+    low, high, counted = interval(drawn_D, point, degrees=degrees, scale=scale)
+    return Interval(point, low, high, counted, degrees)
 
 
 def _confusion_cells(targets_NL: np.ndarray, decided_NL: np.ndarray) -> list[np.ndarray]:
