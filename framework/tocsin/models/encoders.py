@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tocsin.arguments import RemembersArguments
 from tocsin.errors import ConfigError
 from tocsin.models.adapters import Lora, add_adapters, merged_state, save_adapters
+from tocsin.models.attention import no_plan_per_shape
 from tocsin.models.compilation import compile_forward, named_failure
 from tocsin.models.surgery import (
     cut_embeddings,
@@ -389,5 +390,6 @@ class TransformerEncoder(Encoder):
 
     def forward(self, input_ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """Last hidden states `(B, T, D)`."""
-        with named_failure(self.name) if self.torch_compile else nullcontext():
+        guarded = named_failure(self.name) if self.torch_compile else nullcontext()
+        with guarded, no_plan_per_shape(input_ids_BT.device):
             return self._loaded()(input_ids=input_ids_BT, attention_mask=mask_BT).last_hidden_state

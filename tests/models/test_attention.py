@@ -1,0 +1,47 @@
+"""cuDNN's attention is left out on GPUs alone, and only while an encoder computes."""
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.builders import tiny_encoder
+from tocsin.models import encoders
+from tocsin.models.attention import no_plan_per_shape
+
+
+def test_cudnn_is_left_out_on_a_gpu_and_comes_back() -> None:
+    allowed = torch.backends.cuda.cudnn_sdp_enabled
+    before = allowed(), torch.backends.cuda.flash_sdp_enabled(), torch.backends.cuda.math_sdp_enabled()
+    assert before == (True, True, True)
+    with no_plan_per_shape(torch.device("cuda")):
+        assert not allowed()
+        assert torch.backends.cuda.flash_sdp_enabled()
+        assert torch.backends.cuda.mem_efficient_sdp_enabled()
+        assert torch.backends.cuda.math_sdp_enabled()
+    assert (
+        allowed(),
+        torch.backends.cuda.flash_sdp_enabled(),
+        torch.backends.cuda.math_sdp_enabled(),
+    ) == before
+
+
+def test_a_processor_is_left_alone() -> None:
+    with no_plan_per_shape(torch.device("cpu")):
+        assert torch.backends.cuda.cudnn_sdp_enabled()
+
+
+def test_encoders_compute_within_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[torch.device] = []
+
+    def noted(device: torch.device) -> AbstractContextManager[Any]:
+        asked.append(device)
+        return nullcontext()
+
+    monkeypatch.setattr(encoders, "no_plan_per_shape", noted)
+    encoder = encoders.TransformerEncoder(str(tiny_encoder(tmp_path)))
+    ids_BT = torch.full((2, 3), 5)
+    encoder(ids_BT, torch.ones_like(ids_BT))
+    assert asked == [torch.device("cpu")]
