@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -47,14 +47,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def fit(folder: Path, watch: Watch, checkpoint: Path | None = None, **options: Any) -> tuple[Any, Student]:
+def fit(
+    folder: Path, watch: Watch, checkpoint: Path | None = None, kind: type[Student] = Student, **options: Any
+) -> tuple[Any, Student]:
     from transformers import AutoTokenizer
 
     data = ParallelSentences(
         {"a": PairTable(str(folder / "pairs.parquet"))},
         **{"batch_size": 16, "held_out": 2, "seed": 5, "cache": str(folder / "cache"), **options},
     )
-    student = Student(AutoTokenizer.from_pretrained(folder / "tokenizer"))
+    student = kind(AutoTokenizer.from_pretrained(folder / "tokenizer"))
     trainer = quiet_trainer(folder, max_epochs=2, callbacks=[watch])
     trainer.fit(student, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     return data, student
@@ -75,3 +77,21 @@ def test_a_resumed_fit_sees_what_was_left(
         assert sorted(pairs) == list(range(84))
     held_out = list(range(data.validation_pairs().num_rows))
     assert sorted(student.validated[-len(held_out) :]) == held_out == list(range(6))
+
+
+def test_a_model_may_complete_a_step_before_it_moves(folder: Path) -> None:
+    class Completes(Student):
+        seen: ClassVar[list[int]] = []
+
+        def before_transfer(self, step: Any) -> Any:
+            return step._replace(sides=1000 + step.pairs)
+
+        def training_step(self, batch: Any, number: int) -> torch.Tensor:
+            self.seen.append(batch.sides - batch.pairs)
+            return super().training_step(batch, number)
+
+    data, _ = fit(folder, Watch(), kind=Completes)
+    assert Completes.seen
+    assert set(Completes.seen) == {1000}
+    data.trainer = None
+    assert data.on_before_batch_transfer("a batch without a Trainer", 0) == "a batch without a Trainer"

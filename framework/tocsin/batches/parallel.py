@@ -25,7 +25,7 @@ from tocsin.batches.pair_sampler import PairSampler, Sentences
 from tocsin.batches.pair_sampling import PairOrder, Sampling, shares
 from tocsin.batches.protocols import ReadsTokens
 from tocsin.batches.rows import StepLoader
-from tocsin.batches.sentences import SentencePass
+from tocsin.batches.sentences import PairStep, SentencePass
 from tocsin.batches.settings import check_pair_settings, pass_budget
 from tocsin.errors import ConfigError, DataError
 from tocsin.text.cleaners import Cleaner, NoCleaner
@@ -354,6 +354,11 @@ class ParallelSentences(LightningDataModule):
             self._sampler.load_state_dict(self._position)
             self._position = None
         return StepLoader(rows, batch_sampler=self._sampler, collate_fn=rows.step)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Let the model complete a training step while it is in the host's memory."""
+        complete = getattr(self.trainer.lightning_module, "before_transfer", None) if self.trainer else None
+        return complete(batch) if complete is not None and isinstance(batch, PairStep) else batch
 
     def first_passes(self) -> Iterator[SentencePass]:
         """Passes of a fit's first epoch, whole steps of one process, from its beginning."""

@@ -1,5 +1,6 @@
 """What a distiller's optimiser step is made of. Axes: B sentences in a pass, T tokens."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -35,7 +36,14 @@ class PairStep(NamedTuple):
     Args:
         passes: At least one.
         pairs: Pairs of the step over all ranks.
+        teacher: The teacher's vectors `(B, E)` float32 of each pass, which a Distiller adds while the step is still in
+            the host's memory; empty before that.
+        sides: Sides of pairs that this rank's sentences stand for, counted then, too.
+        tokens: Real tokens of those sentences.
     """
 
     passes: list[SentencePass]
     pairs: int
+    teacher: Sequence[Tensor] = ()
+    sides: int = 0
+    tokens: int = 0

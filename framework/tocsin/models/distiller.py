@@ -135,6 +135,7 @@ class Distiller(EvaluatesPairs):
         self.validate_first = validate_first
         self._couples = any(loss.couples_rows for loss in terms)
         self._terms_K = torch.zeros(len(terms))
+        self._factors_K = torch.tensor(self.loss_weights)
         self._built = False
         self._step = PairStep([], 0)
         self._source: str | None = None
@@ -258,30 +259,40 @@ class Distiller(EvaluatesPairs):
         self.projection.weight.copy_(weight)
         self.projection.bias.copy_(bias)
 
+    def before_transfer(self, step: PairStep) -> PairStep:
+        """Add the teacher's vectors and the counts; the DataModule asks for it before a step moves to a GPU.
+
+        There, looking up and counting would wait for all that the GPU was asked for before.
+        """
+        return step._replace(
+            teacher=[self._teachers(part.english_B) for part in step.passes],
+            sides=round(sum(float(part.weight_B.sum()) for part in step.passes)),
+            tokens=sum(int(part.mask_BT[part.weight_B > 0].sum()) for part in step.passes),
+        )
+
     def training_step(self, batch: PairStep, batch_idx: int) -> None:
         """Forward and backward pass by pass; clip, step and schedule once."""
+        if not batch.teacher:  # a DataModule that does not ask
+            batch = self.before_transfer(batch)
         self._step = batch
         self._terms_K = torch.zeros(len(self.losses), device=self.device)
+        self._factors_K = self._factors_K.to(self.device)
         scale_K = self._scale(self._weights(torch.cat([part.weight_B for part in batch.passes])))
         if self._couples and self._is_cut(batch):
-            total = self._coupled(batch.passes, scale_K)
+            total = self._coupled(batch, scale_K)
         else:
             total = self._backward_each(
-                batch.passes,
-                lambda part: self._loss(
-                    self.vectors(part), self._teachers(part.english_B), part.weight_B, part.english_B, scale_K
-                ),
+                list(zip(batch.passes, batch.teacher, strict=True)),
+                lambda pair: self._loss_of(*pair, scale_K),
             )
-        pairs = sum(float(part.weight_B.sum()) for part in batch.passes) / 2
         facts = StepFacts(
-            messages=round(pairs),
-            tokens=sum(int(part.mask_BT[part.weight_B > 0].sum()) for part in batch.passes),
+            messages=round(batch.sides / 2),
+            tokens=batch.tokens,
             padded_tokens=sum(part.mask_BT.numel() for part in batch.passes),
             passes=len(batch.passes),
         )
-        self._finish_step(total, facts)
-        terms_K: Any = self.trainer.strategy.reduce(self._terms_K, reduce_op="mean")
-        if torch.isfinite(terms_K).all():
+        if self._finish_step(total, facts):
+            terms_K: Any = self.trainer.strategy.reduce(self._terms_K, reduce_op="mean")
             for name, value in zip(self.loss_names, terms_K, strict=True):
                 self.log(f"train/loss/{name}", value, batch_size=1)
 
@@ -297,6 +308,10 @@ class Distiller(EvaluatesPairs):
         assert self._targets is not None
         return self._targets.of(english_B)
 
+    def _loss_of(self, part: SentencePass, teacher_BE: Tensor, scale_K: Tensor) -> Tensor:
+        """The loss of one pass alone."""
+        return self._loss(self.vectors(part), teacher_BE, part.weight_B, part.english_B, scale_K)
+
     def _loss(
         self, student_BE: Tensor, teacher_BE: Tensor, weight_B: Tensor, english_B: Tensor, scale_K: Tensor
     ) -> Tensor:
@@ -304,11 +319,11 @@ class Distiller(EvaluatesPairs):
         sums_K = torch.stack([loss(student_BE, teacher_BE, weight_B, english_B)[0] for loss in self.losses])
         terms_K = sums_K * scale_K
         self._terms_K += terms_K.detach()
-        return (terms_K * terms_K.new_tensor(self.loss_weights)).sum()
+        return (terms_K * self._factors_K).sum()
 
-    def _coupled(self, passes: list[SentencePass], scale_K: Tensor) -> Tensor:
+    def _coupled(self, step: PairStep, scale_K: Tensor) -> Tensor:
         """The step under losses that compare its sentences, over all passes and ranks, by cached gradients."""
-        world = self.trainer.world_size
+        world, passes = self.trainer.world_size, step.passes
         runs = PassesTwice(self.device)
         own = runs.first(passes, self.vectors)
         leaf_SE = torch.cat(own).requires_grad_()
@@ -316,10 +331,9 @@ class Distiller(EvaluatesPairs):
         students[self.trainer.global_rank] = leaf_SE
         weight_S = torch.cat(gather_rows(torch.cat([part.weight_B for part in passes]), world))
         english_S = torch.cat(gather_rows(torch.cat([part.english_B for part in passes]), world))
+        teacher_SE = torch.cat(step.teacher) if world == 1 else self._teachers(english_S)
         # Every rank computes the loss of the whole step, of which DDP takes the mean of the gradients.
-        total = self._loss(
-            torch.cat(students), self._teachers(english_S), weight_S, english_S, scale_K / world
-        )
+        total = self._loss(torch.cat(students), teacher_SE, weight_S, english_S, scale_K / world)
         (gradient_SE,) = torch.autograd.grad(total, leaf_SE)
         parts = torch.split(gradient_SE * world, [len(vectors) for vectors in own])
         numbers = iter(range(len(passes)))

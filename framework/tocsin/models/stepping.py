@@ -151,12 +151,15 @@ class StepsByHand(LightningModule):
         blocked = getattr(self.trainer.strategy, "block_backward_sync", None)
         return nullcontext() if blocked is None else blocked()
 
-    def _finish_step(self, total: Tensor, facts: StepFacts) -> None:
+    def _finish_step(self, total: Tensor, facts: StepFacts) -> bool:
         """Step the optimiser and the schedule, once gradients are there; refuse a loss that is not finite.
 
         Args:
             total: The step's loss on this rank, scaled by `_scale`.
             facts: What the step worked on.
+
+        Returns:
+            Whether the loss was finite.
         """
         optimizer: Any = self.optimizers()
         total = self.trainer.strategy.reduce(total, reduce_op="mean")
@@ -164,7 +167,7 @@ class StepsByHand(LightningModule):
         if not bool(torch.isfinite(total)):
             self._refuse_step("loss", float(total))
             optimizer.zero_grad(set_to_none=True)
-            return
+            return False
         skipped = self._non_finite.in_row
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -176,6 +179,7 @@ class StepsByHand(LightningModule):
         self.log("train/loss", total, prog_bar=True, batch_size=1)
         self.log("train/learning_rate", schedule.get_last_lr()[0], batch_size=1)
         schedule.step()
+        return True
 
     def _refuse_step(self, what: str, value: float) -> None:
         self._non_finite.refuse(what, value, self.global_step, self._names_of_step())
