@@ -22,7 +22,8 @@ from tocsin_program import ClockCallback
 
 def build(task: PairTask) -> Distiller:
     """The Distiller with its defaults; for quality with sentence-transformers' loss, or with our own recipe."""
-    student, teacher = TransformerEncoder(task.folder), teacher_encoder(task)
+    student = TransformerEncoder(task.folder, torch_compile=task.program == "tocsin-compiled")
+    teacher = teacher_encoder(task)
     if task.recipe:
         return Distiller(
             student,
