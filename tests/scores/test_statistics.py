@@ -14,7 +14,14 @@ from tocsin.scores.intervals import interval
 from tocsin.scores.metrics import LOSSES, average_precision, evaluate, roc_auc
 from tocsin.scores.ranking import weighted_rank_metrics
 from tocsin.scores.resampling import group_numbers, message_weights
-from tocsin.scores.statistics import FIGURES, HEADLINE, bootstrap, drawn_figures, paired_bootstrap
+from tocsin.scores.statistics import (
+    FIGURES,
+    HEADLINE,
+    affordable_draws,
+    bootstrap,
+    drawn_figures,
+    paired_bootstrap,
+)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
@@ -209,3 +216,17 @@ def test_wrong_settings_are_refused(settings: dict, message: str) -> None:
 def test_there_must_be_messages() -> None:
     with pytest.raises(DataError, match="no messages"):
         bootstrap(make_table().select(np.array([], dtype=int)))
+
+
+@pytest.mark.parametrize(
+    ("messages", "most", "wanted"),
+    [(10, 1000, 1000), (10, 50, 50), (1_000_000, 1000, 720), (50_000_000, 1000, 100), (50_000_000, 40, 40)],
+)
+def test_draws_are_as_many_as_asked_for_or_affordable(messages: int, most: int, wanted: int) -> None:
+    class Long:
+        labels = ("a", "b")
+
+        def __len__(self) -> int:
+            return messages
+
+    assert affordable_draws(Long(), most) == wanted  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tocsin.cli.evaluate import json_text, write_text
+from tocsin.cli.judging import add_judging
 from tocsin.errors import ConfigError, PluginError
 from tocsin.plugins import Calibrator, DecisionRule
 from tocsin.plugins.diagnosis import Diagnosis
@@ -121,15 +122,7 @@ def _parser(registry: Registry) -> PlainSpeaking:
         default=None,
         help="Fits of their own for each value of a column, drawn towards the one for all: lang.",
     )
-    parser.add_argument(
-        "--groups",
-        type=str | None,
-        default=None,
-        help="Keep messages of one value of this column in one fold and draw.",
-    )
-    parser.add_argument("--folds", type=int, default=5, help="Parts that are judged by fits on the others.")
-    parser.add_argument("--draws", type=int, default=1000, help="Bootstrap draws behind the intervals.")
-    parser.add_argument("--seed", type=int, default=42, help="Seed of the draws.")
+    add_judging(parser)
     parser.add_argument(
         "--apply",
         type=str,

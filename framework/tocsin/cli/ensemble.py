@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tocsin.cli.evaluate import json_text, model_names, write_text
+from tocsin.cli.judging import add_judging
 from tocsin.errors import ConfigError, PluginError
 from tocsin.plugins import Ensembler
 from tocsin.plugins.diagnosis import Diagnosis
@@ -83,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
             test=members.tests,
             folds=options.folds,
             groups=options.groups,
-            draws=min(options.draws, affordable_draws(largest, options.draws)),
+            draws=affordable_draws(largest, options.draws),
             seed=options.seed,
             advance=advance,
         )
@@ -146,20 +147,7 @@ def _parser(registry: Registry) -> PlainSpeaking:
         default=[],
         help="The members' bundles in the order of --scores: copied into the bundle that --output gets.",
     )
-    parser.add_argument(
-        "--groups",
-        type=str | None,
-        default=None,
-        help="Keep messages of one value of this column in one fold and draw.",
-    )
-    parser.add_argument("--folds", type=int, default=5, help="Parts that are judged by fits on the others.")
-    parser.add_argument(
-        "--draws",
-        type=int,
-        default=1000,
-        help="Bootstrap draws behind the intervals, at most; fewer for large files.",
-    )
-    parser.add_argument("--seed", type=int, default=42, help="Seed of the draws.")
+    add_judging(parser)
     parser.add_argument(
         "--output",
         type=str | None,

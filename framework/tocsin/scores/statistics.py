@@ -61,9 +61,12 @@ HEADLINE = (
 
 
 def affordable_draws(table: ScoresTable, most: int = 1000) -> int:
-    """Draws that take about a minute on one core, at least 100: 24 million messages times labels a second and draw."""
+    """Draws that take a minute on one core at most: 1.44 billion messages times labels and draws.
+
+    At least 100, unless fewer are asked for with `most`.
+    """
     cells = max(1, len(table) * len(table.labels))
-    return max(100, min(most, 1_440_000_000 // cells))
+    return min(most, max(100, 1_440_000_000 // cells))
 
 
 @dataclass(frozen=True)
