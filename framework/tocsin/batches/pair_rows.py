@@ -10,11 +10,12 @@ import torch
 from torch.utils.data import Dataset
 
 from tocsin.batches.cache import TokenStore
+from tocsin.batches.pair_corpus import PairCorpus
 from tocsin.batches.pair_sampler import Sentences
 from tocsin.batches.passes import padded
 from tocsin.batches.sentences import PairStep, SentencePass
 
-__all__ = ["PairRows", "longest_first", "side_passes"]
+__all__ = ["PairRows", "longest_first", "side_passes", "side_sentences"]
 
 
 class PairRows(Dataset[Any]):
@@ -56,6 +57,33 @@ class PairRows(Dataset[Any]):
     def only_pass(self, parts: list[Sentences]) -> SentencePass:
         """Return the one pass of an evaluation batch."""
         return self.sentence_pass(parts[0])
+
+
+def side_sentences(
+    corpus: PairCorpus, tokens: TokenStore, split: str, side: str, tokens_per_pass: int
+) -> Iterator[Sentences]:
+    """Yield passes over a whole side of a split, each sentence once, longest first.
+
+    Args:
+        corpus: Gives the English sentence of each pair, and the pairs of each English sentence.
+        tokens: Of that side: the split's translations, or all English sentences.
+        split: "train" or "validation".
+        side: "text" or "english".
+        tokens_per_pass: Tokens of a pass, padding included.
+    """
+    if side == "text":
+        numbers = (
+            corpus.train_english if split == "train" else corpus.validation_pairs()["english"].to_numpy()
+        )
+        for rows in side_passes(tokens, 0, len(tokens), tokens_per_pass):
+            yield Sentences(rows, np.asarray(numbers[rows]), np.ones(len(rows), np.float32))
+    else:
+        first = 0 if split == "train" else corpus.english_train
+        stop = corpus.english_train if split == "train" else corpus.english_total
+        shared = corpus.english_pairs(split)
+        for rows in side_passes(tokens, first, stop, tokens_per_pass):
+            weight = np.asarray(shared[rows - first], dtype=np.float32)
+            yield Sentences(np.full(len(rows), -1), rows, weight)
 
 
 def side_passes(tokens: TokenStore, start: int, stop: int, tokens_per_pass: int) -> Iterator[np.ndarray]:

@@ -20,7 +20,7 @@ from tocsin.batches.pair_corpus import PairCorpus
 from tocsin.batches.pair_counts import PairCounts
 from tocsin.batches.pair_filters import PairFilters
 from tocsin.batches.pair_key import pairs_key
-from tocsin.batches.pair_rows import PairRows, side_passes
+from tocsin.batches.pair_rows import PairRows, side_sentences
 from tocsin.batches.pair_sampler import PairSampler, Sentences
 from tocsin.batches.pair_sampling import PairOrder, Sampling, shares
 from tocsin.batches.protocols import ReadsTokens
@@ -299,21 +299,8 @@ class ParallelSentences(LightningDataModule):
         return (rows.sentence_pass(part) for part in self._side(split, side))
 
     def _side(self, split: str, side: str) -> Iterator[Sentences]:
-        corpus = self.pairs()
-        first = 0 if split == "train" else corpus.english_train
-        if side == "text":
-            store = self._store("text-train" if split == "train" else "validation")
-            numbers = (
-                corpus.train_english if split == "train" else corpus.validation_pairs()["english"].to_numpy()
-            )
-            for rows in side_passes(store, 0, len(store), self._budget()):
-                yield Sentences(rows, np.asarray(numbers[rows]), np.ones(len(rows), np.float32))
-        else:
-            stop = corpus.english_train if split == "train" else corpus.english_total
-            shared = corpus.english_pairs(split)
-            for rows in side_passes(self._store("english"), first, stop, self._budget()):
-                weight = np.asarray(shared[rows - first], dtype=np.float32)
-                yield Sentences(np.full(len(rows), -1), rows, weight)
+        part = "english" if side == "english" else "text-train" if split == "train" else "validation"
+        return side_sentences(self.pairs(), self._store(part), split, side, self._budget())
 
     def _pair_rows(self, split: str) -> PairRows:
         store = self._store("text-train" if split == "train" else "validation")
