@@ -331,7 +331,7 @@ class Distiller(EvaluatesPairs):
         students[self.trainer.global_rank] = leaf_SE
         weight_S = torch.cat(gather_rows(torch.cat([part.weight_B for part in passes]), world))
         english_S = torch.cat(gather_rows(torch.cat([part.english_B for part in passes]), world))
-        teacher_SE = torch.cat(step.teacher) if world == 1 else self._teachers(english_S)
+        teacher_SE = torch.cat(list(step.teacher)) if world == 1 else self._teachers(english_S)
         # Every rank computes the loss of the whole step, of which DDP takes the mean of the gradients.
         total = self._loss(torch.cat(students), teacher_SE, weight_S, english_S, scale_K / world)
         (gradient_SE,) = torch.autograd.grad(total, leaf_SE)

@@ -148,7 +148,8 @@ def _changes(
         for p_NL in (before_NL, after_NL)
     ]
     # no interval: see FIGURES
-    changes.append(_change("calibration error", *errors, np.empty((0, len(raw.labels))), degrees_L))
+    nothing = np.empty((0, len(raw.labels)))
+    changes.append(_change("calibration error", errors[0], errors[1], nothing, degrees_L))
     return changes
 
 
