@@ -51,8 +51,8 @@ class ServesMessages(Protocol):
 class ServesPairs(Protocol):
     """A DataModule that a Distiller can train on: its training batches are `PairStep`.
 
-    It may pass each step through the model's `before_transfer` while it is in the host's memory (`ParallelSentences` does,
-    in `on_before_batch_transfer`), which spares a GPU some waiting; a step that did not is completed later.
+    It may pass each step through the model's `before_transfer` while it is in the host's memory (`ParallelSentences`
+    does, in `on_before_batch_transfer`), which spares a GPU some waiting; a step that did not is completed later.
 
     E is the number of distinct English sentences of all sources, languages and splits; each has one number.
     """
