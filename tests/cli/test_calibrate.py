@@ -77,6 +77,8 @@ def inside(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_entry_gives_the_same_decisions() -> None:
     tested = ScoresTable.read("runs/task/latest-test/scores/test.parquet")
     assert tested.metadata["chain"] == "Platt -> BestF1"
+    fitted = ScoresTable.read(SCORES).metadata["optimizer_steps"]
+    assert tested.metadata["optimizer_steps"] == fitted != "0"
     assert tested.calibrated_NL is not None
     texts = {row["id"]: row["text"] for row in messages()}
     columns = {"id": list(tested.ids), "text": [texts[i] for i in tested.ids], "lang": list(tested.langs)}

@@ -421,5 +421,13 @@ def test_other_programs_scores_and_the_same_rows_as_a_test(tmp_path: Path, capsy
     paths = [str(tmp_path / "one.csv"), str(tmp_path / "two.csv")]
     assert main(["ensemble", "--scores", *paths, "--test", *paths, "--draws", "20"]) == 0
     found = capsys.readouterr()
-    assert "the very messages" in found.err
+    assert "200 of the 200 messages of --test are among those that the ensembler is fitted on" in found.err
+    for name in ("one", "two"):
+        (tmp_path / f"most-{name}.csv").write_text(
+            "".join((tmp_path / f"{name}.csv").read_text().splitlines(keepends=True)[:-3])
+            + f"new,0.5{',1' * (name == 'one')}\n"
+        )
+    most = [str(tmp_path / "most-one.csv"), str(tmp_path / "most-two.csv")]
+    assert main(["ensemble", "--scores", *paths, "--test", *most, "--draws", "20"]) == 0
+    assert "197 of the 198 messages of --test" in capsys.readouterr().err
     assert "one" in found.out

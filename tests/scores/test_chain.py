@@ -243,6 +243,43 @@ def test_its_intervals_are_those_of_an_evaluation(groups: str | None) -> None:
     assert gain.share_not_above == told.share_not_above
 
 
+def test_a_label_that_is_turned_off_is_no_gain() -> None:
+    """Precision is undefined there: the mean rises, though the one label that both have got worse."""
+
+    class Precision(Above):
+        def worth(self, hits: Any, false_alarms: Any, missed: Any, rejected: Any) -> Any:
+            on = hits + false_alarms
+            return np.divide(hits, on, out=np.full(on.shape, np.nan), where=on > 0)
+
+    table = World(shares=(0.4, 0.05), messages=600).draw(3)[0]
+    half = np.column_stack([table.probabilities[:, 0] >= 0.7, np.ones(600, bool)])
+    on = np.column_stack([table.probabilities[:, 0] >= 0.3, np.zeros(600, bool)])
+    worth = worth_of(table, on, half, Precision().worth, draws=100)
+    assert worth.macro.point > worth.other_macro.point
+    assert worth.gain.high < 0
+    assert worth.gain.point == pytest.approx(worth.labels[0].point - np.mean(table.targets_NL[half[:, 0], 0]))
+    assert (worth.defined, worth.other_defined, worth.compared) == (1, 2, 1)
+
+
+def test_a_cost_is_read_on_its_own_scale_however_small() -> None:
+    table = World(messages=200).draw(1)[0]
+    on, half = table.probabilities >= 0.3, table.probabilities >= 0.5
+
+    class Price(Above):
+        def worth(self, hits: Any, false_alarms: Any, missed: Any, rejected: Any) -> Any:
+            return (5 * missed + false_alarms) / (hits + false_alarms + missed + rejected)
+
+    class Cents(Price):
+        def worth(self, *counts: Any) -> Any:
+            return super().worth(*counts) * 100
+
+    prices, cents = (worth_of(table, on, half, r.worth, draws=80, share=False) for r in (Price(), Cents()))
+    assert prices.macro.high < 1
+    assert [100 * prices.macro.low, 100 * prices.macro.high] == pytest.approx(
+        [cents.macro.low, cents.macro.high]
+    )
+
+
 def test_a_cost_keeps_its_scale() -> None:
     class Price(Above):
         def worth(self, hits: Any, false_alarms: Any, missed: Any, rejected: Any) -> Any:

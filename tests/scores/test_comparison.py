@@ -23,6 +23,7 @@ from tocsin.scores.comparison_report import comparison_sections, comparison_to_d
 from tocsin.scores.metrics import evaluate
 from tocsin.scores.resampling import group_numbers, swaps
 from tocsin.scores.statistics import Difference, paired_bootstrap
+from tocsin.scores.table import ScoresTable
 
 
 @pytest.fixture(scope="module")
@@ -236,3 +237,37 @@ def test_groups_that_may_span_slices_leave_the_mean_out(found: Comparison) -> No
     assert mean.low < mean.difference < mean.high
     better, worse = make_table(300, seed=1, skill=2.5), make_table(300, seed=2, skill=0.5)
     assert not compare(better, worse, draws=99, by=["lang"], groups="lang").means
+
+
+def test_a_difference_that_never_varies_has_no_spread() -> None:
+    """One positive, which one model finds: in every draw that has it the difference is 1; chance is not shut out."""
+    targets_NL = np.zeros((200, 1))
+    targets_NL[17] = 1
+    found, missed = np.full((200, 1), -3.0), np.full((200, 1), -3.0)
+    found[17] = 3.0
+    rest_NL = np.random.default_rng(0).normal(size=(200, 1))
+    noise_NL = np.random.default_rng(1).normal(size=(200, 1))
+    tables = [
+        ScoresTable(
+            ids=np.arange(200),
+            labels=("a", "b"),
+            logits_NL=np.hstack(logits),
+            targets_NL=np.hstack([targets_NL, rest_NL > 0]),
+        )
+        for logits in ((found, rest_NL), (missed, rest_NL + noise_NL))
+    ]
+    one = compare(*tables, ["macro_f1"], draws=60).labels["f1"]["a"]
+    assert one.difference.point == 1
+    assert np.isnan([one.difference.low, one.difference.high, one.difference.error, one.detectable]).all()
+    assert not one.difference.beyond_chance
+    assert one.difference.draws == 0
+    same = compare(tables[0], tables[0], ["macro_f1"], draws=60).figures["macro_f1"].difference
+    assert (same.point, same.low, same.high, same.error) == (0, 0, 0, 0)
+
+
+def test_a_mean_over_slices_leaves_out_those_without_a_spread() -> None:
+    known = comparison.Tested(0.7, 0.6, Difference(0.1, 0.0, 0.2, 0.03, 100, 0.05), 0.1, 0.1)
+    silent = comparison.Tested(1.0, 0.0, Difference(1.0, np.nan, np.nan, np.nan, 0), 1.0, 1.0)
+    mean = SliceMean.of([known, silent])
+    assert (mean.slices, mean.difference) == (1, pytest.approx(0.1))
+    assert (mean.low, mean.high) == pytest.approx((0.1 - 1.96 * 0.05, 0.1 + 1.96 * 0.05), abs=1e-4)

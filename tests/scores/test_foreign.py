@@ -79,6 +79,7 @@ def test_parquet_and_csv_and_our_own_file_agree(tmp_path: Path) -> None:
         ),
         (LONG + "x,fire,0.5,0,\n", "stand twice, the first of them message 'x' and label 'fire'"),
         (LONG.replace("0.75,1,no", "0.75,1,en"), "'lang' says different things of message '8'"),
+        (WIDE.replace("prob.flood", "prob.fire"), "1 columns stand twice, the first of them 'prob.fire'"),
         ("", "CSV"),
         ("id,prob.a\n1,0.5,7\n", "CSV"),
     ],
@@ -86,6 +87,24 @@ def test_parquet_and_csv_and_our_own_file_agree(tmp_path: Path) -> None:
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         ScoresTable.read(written(tmp_path / "scores.csv", text))
+
+
+def test_a_label_without_any_known_target_is_unknown_in_all(tmp_path: Path) -> None:
+    wide = WIDE.replace(",1,0,", ",1,,").replace(",0,0,sms", ",0,,sms").replace(",,1,news", ",,,news")
+    long = LONG.replace("flood,0.1,0,", "flood,0.1,,").replace("flood,0.75,1,", "flood,0.75,,")
+    for text in (wide, long.replace("flood,0.5,0,", "flood,0.5,,")):
+        table = ScoresTable.read(written(tmp_path / "scores.csv", text))
+        assert table.targets_NL is not None
+        assert np.isnan(table.targets_NL[:, table.labels.index("flood")]).all()
+        assert table.targets_NL[0, table.labels.index("fire")] == 1
+
+
+def test_a_decision_is_yes_or_no(tmp_path: Path) -> None:
+    """An empty cell is no decision; read as a number that is none it would be a yes."""
+    columns = {"id": ["a", "b"], "prob.x": [0.2, 0.3], "target.x": [0, 1], "decision.x": [True, None]}
+    pq.write_table(pa.table(columns), tmp_path / "scores.parquet")
+    with pytest.raises(DataError, match=r"row 2: .*'decision\.x' has no decision in 1 rows"):
+        ScoresTable.read(tmp_path / "scores.parquet")
 
 
 def test_a_missing_file_and_a_torn_one(tmp_path: Path) -> None:

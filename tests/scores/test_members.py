@@ -70,6 +70,25 @@ def test_one_files_targets_languages_and_slices_hold_for_all() -> None:
     assert aligned_members([bare, bare], ["one", "two"])[0].targets_NL is None
 
 
+def test_languages_are_filled_in_message_by_message() -> None:
+    langs = np.array(["en", None] * 6, dtype=object)
+    others = np.array([None, "fr"] * 6, dtype=object)
+    found = aligned_members([table(1, langs=langs), table(2, langs=others)], ["one", "two"])
+    for each in found:
+        assert list(each.langs) == ["en", "fr"] * 6
+    others[2] = "es"
+    with pytest.raises(DataError, match="language of message 'm2': 'en' and 'es'"):
+        aligned_members([table(1, langs=langs), table(2, langs=others)], ["one", "two"])
+
+
+def test_a_prevalence_of_other_labels_is_refused() -> None:
+    short = table(metadata={"split": "validation", "train_prevalence": "[0.1, 0.2]"})
+    with pytest.raises(
+        DataError, match="the file has a train_prevalence that is not a share for each of its 3 labels"
+    ):
+        with_labels_in_order(short, ("c", "a", "b"), "the file")
+
+
 def test_missing_rows_and_members_are_named() -> None:
     first, second = table(1), table(2)
     with pytest.raises(

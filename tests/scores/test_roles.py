@@ -102,6 +102,8 @@ def test_test_messages_and_unlabelled_messages_are_not_learned_from() -> None:
             component.fit(make_table(targets_NL=None))
     with pytest.raises(DataError, match="test split"):
         Mean().fit([make_table(), test])
+    with pytest.raises(DataError, match="train split"):
+        Shift().fit(make_table(metadata={"split": "train"}))
 
 
 def test_an_ensemble_needs_the_same_messages_and_labels() -> None:

@@ -23,7 +23,6 @@ from tocsin.text.progress import table_console
 
 if TYPE_CHECKING:
     from tocsin.scores.calibrating import ChainReport
-    from tocsin.scores.chain import Chain
     from tocsin.scores.table import ScoresTable
 
 __all__ = ["main"]
@@ -80,7 +79,7 @@ def main(argv: Sequence[str]) -> int:
     sections = report_sections(report, name=table.metadata.get("run") or Path(options.scores).stem)
     table_console().print(render_sections(sections))
     for path, other in zip(options.apply, others, strict=True):
-        _warn_of_the_same(path, chain, other)
+        _warn_of_the_same(path, table, other)
     if options.output is not None:
         _write(Path(options.output), report, registry, options.apply, applied)
     if options.bundle is not None:
@@ -180,13 +179,13 @@ def _by(component: Any, by: str | None) -> Any:
     return kind(**{**component.arguments, "by": by})
 
 
-def _warn_of_the_same(path: str, chain: Chain, other: ScoresTable) -> None:
-    from tocsin.scores.chain import ids_digest
+def _warn_of_the_same(path: str, fitted: ScoresTable, other: ScoresTable) -> None:
+    from tocsin.scores.chain import shared_messages
 
-    if ids_digest(other) == chain.facts["ids_digest"]:
+    if shared := shared_messages(fitted, other):
         warnings.warn(
-            f"{path} holds the very messages that the chain was fitted on: figures of it lean to the bright side. "
-            "Those above are honest.",
+            f"{shared:,} of the {len(other):,} messages of {path} are among those that the chain was fitted on: "
+            "figures of them lean to the bright side. Those above are honest.",
             PluginWarning,
             stacklevel=2,
         )

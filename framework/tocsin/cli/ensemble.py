@@ -217,7 +217,7 @@ def _read(options: Any) -> _Members:
     tables = aligned_members(read, options.scores)
     tests = None
     if options.test:
-        from tocsin.scores.chain import ids_digest
+        from tocsin.scores.chain import shared_messages
         from tocsin.scores.members import with_labels_in_order
 
         first, *others = (ScoresTable.read(path) for path in options.test)
@@ -225,10 +225,10 @@ def _read(options: Any) -> _Members:
             first, tables[0].labels, f"{options.test[0]}, beside {options.scores[0]},"
         )
         tests = aligned_members([ordered, *others], options.test)
-        if ids_digest(tests[0]) == ids_digest(tables[0]):
+        if shared := shared_messages(tables[0], tests[0]):
             warnings.warn(
-                "--test holds the very messages that the ensembler is fitted on: its figures there lean to the bright "
-                "side. The cross-fitted ones are honest.",
+                f"{shared:,} of the {len(tests[0]):,} messages of --test are among those that the ensembler is fitted "
+                "on: its figures there lean to the bright side. The cross-fitted ones are honest.",
                 PluginWarning,
                 stacklevel=2,
             )

@@ -272,6 +272,7 @@ class MultilabelClassifier(EvaluatesMessages):
         for name in checkpointing.names_from_source(self.encoder):
             state.setdefault(name, own[name])
         self._restored = True
+        self._steps_of_weights = int(checkpoint.get("global_step", 0))
         # These weights replace an average of before; a fit that goes on takes the checkpoint's.
         self._average = None
         self._average_state = (

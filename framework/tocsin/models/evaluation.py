@@ -92,7 +92,7 @@ class EvaluatesMessages(StepsByHand):
             self.log(f"{split}/loss", loss, batch_size=1)
         if len(rows) and data is not None:
             table = scores_table(
-                data, split, rows, logits_NL, self.label_names, whole=whole, steps=self.global_step
+                data, split, rows, logits_NL, self.label_names, whole=whole, steps=self.steps_of_weights
             )
             if split == "test" and self.chain is not None:
                 table = self.chain.apply(table)

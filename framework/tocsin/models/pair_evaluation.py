@@ -35,7 +35,6 @@ class EvaluatesPairs(StepsByHand):
         self._targets: TeacherVectors | None = None
         self._collector = SideCollector()
         self.history: list[Figures] = []
-        self._steps_of_weights = 0
 
     @abstractmethod
     def vectors(self, part: SentencePass) -> Tensor:
@@ -113,9 +112,7 @@ class EvaluatesPairs(StepsByHand):
         assert self._targets is not None
         teacher_ND = self._targets.of(torch.from_numpy(numbers[text[0]].astype(np.int64))).numpy()
         langs = np.asarray(pairs["lang"].to_pylist(), dtype=object)
-        # A Trainer that only validates counts no steps; the checkpoint says how many its weights have seen.
-        step = self.global_step if self._fitting() else self._steps_of_weights
-        return figures(step, langs, numbers, text, english, teacher_ND, whole=whole)
+        return figures(self.steps_of_weights, langs, numbers, text, english, teacher_ND, whole=whole)
 
     @torch.no_grad()
     def _score_untrained(self) -> None:

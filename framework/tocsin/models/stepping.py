@@ -75,6 +75,7 @@ class StepsByHand(LightningModule):
         self._non_finite = NonFiniteSteps(settings.non_finite, settings.max_skipped)
         self._average: AveragedWeights | None = None
         self._average_state: dict[str, Any] | None = None
+        self._steps_of_weights = 0  # as a checkpoint says
 
     @abstractmethod
     def _names_of_step(self) -> Sequence[str]:
@@ -82,6 +83,11 @@ class StepsByHand(LightningModule):
 
     def _fitting(self) -> bool:
         return self._trainer is not None and self.trainer.state.fn == "fit"
+
+    @property
+    def steps_of_weights(self) -> int:
+        """Optimiser steps that the weights have seen; a Trainer that only validates or tests counts none itself."""
+        return self.global_step if self._fitting() else self._steps_of_weights or self.global_step
 
     # Building --------------------------------------------------------------------------------------------------------
 

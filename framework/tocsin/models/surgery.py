@@ -1,12 +1,14 @@
 """Cutting and freezing parts of a transformers encoder, and telling its layers apart. Axes: V vocabulary, D width."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from tocsin.errors import ConfigError
+from tocsin.models.attention import no_plan_per_shape
 
 __all__ = ["cut_embeddings", "cut_layers", "freeze_bottom", "parameters_by_depth", "recompute_activations"]
 
@@ -99,6 +101,10 @@ def parameters_by_depth(model: nn.Module, name: str) -> list[list[nn.Parameter]]
     return by_depth
 
 
+def _kernels_of(model: nn.Module) -> AbstractContextManager[Any]:
+    return no_plan_per_shape(next(model.parameters()).device)
+
+
 def recompute_activations(model: Any, name: str) -> None:
     """Keep only each layer's input for the backward pass (Chen et al. 2016, arXiv 1604.06174).
 
@@ -107,8 +113,9 @@ def recompute_activations(model: Any, name: str) -> None:
     Raises:
         ConfigError: The architecture does not offer it.
     """
-    # The reentrant form gives no gradient where no input of a layer needs one (frozen embeddings, adapters).
-    settings = {"use_reentrant": False}
+    # The reentrant form gives no gradient where no input of a layer needs one (frozen embeddings, adapters). The second
+    # time a layer is computed is in the backward pass, outside of the encoder's forward and its choice of kernels.
+    settings = {"use_reentrant": False, "context_fn": lambda: (nullcontext(), _kernels_of(model))}
     # An encoder has no cache to use, but transformers warns of this setting, which is true by default.
     if getattr(model.config, "use_cache", False):
         model.config.use_cache = False

@@ -28,7 +28,9 @@ def strings(ids: np.ndarray) -> np.ndarray:
 
 
 def numbers(column: pa.ChunkedArray, name: str, file: str | Path | None) -> np.ndarray:
-    """Return a column as (N,) numbers, null as NaN."""
+    """Return a column as (N,) numbers, null as NaN; a column that is empty in every row has no type of its own."""
+    if pa.types.is_null(column.type):
+        return np.full(len(column), np.nan)
     if not (
         pa.types.is_floating(column.type)
         or pa.types.is_integer(column.type)

@@ -108,8 +108,16 @@ def assess_chain(
     )
     worth = None
     if chain.decision_rule is not None:
+        rule = chain.decision_rule
         worth = worth_of(
-            raw, decided_NL, half_NL, chain.decision_rule.worth, draws=draws, seed=seed, groups=groups
+            raw,
+            decided_NL,
+            half_NL,
+            rule.worth,
+            draws=draws,
+            seed=seed,
+            groups=groups,
+            share=not rule.lower_is_better,
         )
     return ChainReport(
         chain=chain,

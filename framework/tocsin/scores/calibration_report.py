@@ -67,6 +67,12 @@ def _worth_section(report: ChainReport) -> Section:
     assert rule is not None
     aim = f"macro {rule.aim}, over {worth.defined} of {len(report.table.labels)} labels"
     better = " (lower is better)" if rule.lower_is_better else ""
+    notes = ["The interval says how the figure varies over other messages of the same number."]
+    if not worth.compared == worth.defined == worth.other_defined:
+        notes.append(
+            f"The gain is the mean over the {worth.compared} labels that have a figure on both sides; raw scores have "
+            f"one in {worth.other_defined} labels, {report.chain.name} in {worth.defined}."
+        )
     return Section(
         title=f"Decisions by {type(rule).__name__}, cross-fitted",
         columns=(aim + better, "figure", "95% interval"),
@@ -75,7 +81,7 @@ def _worth_section(report: ChainReport) -> Section:
             (report.chain.name, _number(worth.macro.point), _range(worth.macro)),
             ("gain", _signed(worth.gain.point), _range(worth.gain)),
         ),
-        notes=("The interval says how the figure varies over other messages of the same number.",),
+        notes=tuple(notes),
     )
 
 
@@ -209,6 +215,8 @@ def report_to_dict(report: ChainReport) -> dict[str, Any]:
             "raw_at_half": asdict(worth.other_macro),
             "gain": asdict(worth.gain),
             "labels_defined": [worth.defined, len(table.labels)],
+            "labels_defined_raw": worth.other_defined,
+            "labels_compared": worth.compared,
             "per_label": {
                 label: {
                     "positives": int(report.positives[i]),

@@ -140,6 +140,12 @@ def fit_chain(
     return chain
 
 
+def shared_messages(table: ScoresTable, other: ScoresTable) -> int:
+    """Return how many of the other table's messages stand in the first, by id."""
+    known = set(map(repr, table.ids))
+    return sum(repr(one) in known for one in other.ids)
+
+
 def ids_digest(table: ScoresTable) -> str:
     """SHA-256 of a table's ids, whatever the order of its rows."""
     return hashlib.sha256(

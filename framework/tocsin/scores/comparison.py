@@ -92,7 +92,7 @@ class Tested:
 
 @dataclass(frozen=True)
 class SliceMean:
-    """A figure's mean over the slices in which both models have it, each slice counting alike.
+    """A figure's mean over slices, each counting alike: those in which both models have it and its difference a spread.
 
     Args:
         a: Of the first model.

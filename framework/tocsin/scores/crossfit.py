@@ -102,8 +102,11 @@ class Worth:
         labels: An interval a label; NaN where undefined.
         macro: The mean over the labels where it is defined.
         other_macro: The same of the other decisions.
-        gain: `macro` minus `other_macro`, over the same draws.
-        defined: Labels in the mean.
+        gain: The mean difference over the labels in which both have a figure, over the same draws. Only where these are
+            all that either has, it is `macro` minus `other_macro`.
+        defined: Labels in `macro`.
+        other_defined: Labels in `other_macro`.
+        compared: Labels in `gain`.
     """
 
     labels: list[Interval]
@@ -111,6 +114,8 @@ class Worth:
     other_macro: Interval
     gain: Difference
     defined: int
+    other_defined: int
+    compared: int
 
 
 def worth_of(
@@ -122,6 +127,7 @@ def worth_of(
     draws: int = 1000,
     seed: int = 42,
     groups: str | None = None,
+    share: bool = True,
 ) -> Worth:
     """Return what two decisions about the same messages are worth, with bootstrap intervals.
 
@@ -133,6 +139,7 @@ def worth_of(
         draws: Bootstrap draws.
         seed: Of the draws.
         groups: A column: messages of one value are drawn together.
+        share: Whether it lies between 0 and 1 by its nature: false for a cost.
     """
     targets_NL = table.known_targets("A rule's worth")
     cells = [_confusion_cells(targets_NL, decided) for decided in (decisions_NL, other_NL)]
@@ -146,13 +153,15 @@ def worth_of(
         drawn_DL = resampled(figures, table, draws, seed, groups)
     degrees_L = degrees_of_freedom(targets_NL, group_of(table, groups))
     defined = drawn_DL[np.isfinite(drawn_DL)]
-    share = bool(len(defined)) and defined.min() >= 0 and defined.max() <= 1
-    # The intervals of `tocsin evaluate`: a cost has no range, and stays on its own scale.
-    made = partial(interval_of, scale="logit" if share else "plain")
+    bounded = share and bool(len(defined)) and defined.min() >= 0 and defined.max() <= 1
+    # The intervals of `tocsin evaluate`; a cost has no range, and stays on its own scale.
+    made = partial(interval_of, scale="logit" if bounded else "plain")
     macros = [
         made(mean_defined(drawn), float(mean_defined(point_L)), joined_degrees(drawn, degrees_L))
         for drawn, point_L in zip(drawn_DL, points_L, strict=True)
     ]
+    # A rule that turns a weak label off has no precision there: its mean rises though no label gained.
+    gains_L, gains_DL = points_L[0] - points_L[1], drawn_DL[0] - drawn_DL[1]
     return Worth(
         labels=[
             made(drawn_DL[0][:, i], float(points_L[0, i]), float(degrees_L[i]))
@@ -161,11 +170,11 @@ def worth_of(
         macro=macros[0],
         other_macro=macros[1],
         gain=difference(
-            mean_defined(drawn_DL[0]) - mean_defined(drawn_DL[1]),
-            macros[0].point - macros[1].point,
-            joined_degrees(drawn_DL[0] - drawn_DL[1], degrees_L),
+            mean_defined(gains_DL), float(mean_defined(gains_L)), joined_degrees(gains_DL, degrees_L)
         ),
         defined=int(np.isfinite(points_L[0]).sum()),
+        other_defined=int(np.isfinite(points_L[1]).sum()),
+        compared=int(np.isfinite(gains_L).sum()),
     )
 
 

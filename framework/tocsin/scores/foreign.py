@@ -47,6 +47,12 @@ def read_columns(path: str | Path) -> pa.Table:
     except (pa.ArrowException, OSError) as error:
         kind = "Parquet" if delimiter is None else "CSV"
         raise DataError(f"Cannot be read as {kind} ({error}). Is the file whole?", file=path) from error
+    twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
+    if twice:
+        raise DataError(
+            f"{len(twice)} columns stand twice, the first of them {twice[0]!r}. Give each a name of its own.",
+            file=path,
+        )
     return widened(table, path) if _score_column(table) is not None else table
 
 

@@ -81,6 +81,11 @@ def with_labels_in_order(table: ScoresTable, labels: Sequence[str], whose: str) 
     metadata = dict(table.metadata)
     if "train_prevalence" in metadata:
         shares = json.loads(metadata["train_prevalence"])
+        if not isinstance(shares, list) or len(shares) != len(table.labels):
+            raise DataError(
+                f"{whose} has a train_prevalence that is not a share for each of its {len(table.labels)} labels. Was "
+                "the file's metadata edited? Write the scores anew."
+            )
         metadata["train_prevalence"] = json.dumps([shares[i] for i in order])
     return replace(table, labels=tuple(labels), metadata=metadata, **changed)
 
@@ -131,10 +136,26 @@ def _check_targets(one: ScoresTable, other: ScoresTable, name: str, other_name: 
         )
 
 
+def _joint_langs(table: ScoresTable, members: Sequence[ScoresTable]) -> np.ndarray:
+    """Return (N,) languages: of each message what any member says of it; DataError where two differ."""
+    langs = np.full(len(table), None, dtype=object)
+    for each in members:
+        told = each.column("lang")
+        for row, lang in enumerate(told):
+            if lang is None or lang == langs[row]:
+                continue
+            if langs[row] is not None:
+                raise DataError(
+                    f"The members disagree about the language of message {table.ids[row]!r}: {langs[row]!r} and "
+                    f"{lang!r}. Score every member on one and the same data file."
+                )
+            langs[row] = lang
+    return langs
+
+
 def _completed(table: ScoresTable, members: Sequence[ScoresTable]) -> ScoresTable:
     """Fill in what a table does not say of its messages and another does."""
     targets_NL = next((each.targets_NL for each in members if each.targets_NL is not None), None)
-    told = (each.column("lang") for each in members)
-    langs = next((langs for langs in told if any(lang is not None for lang in langs)), None)
+    langs = _joint_langs(table, members)
     slices = {name: values for each in reversed(members) for name, values in each.slices.items()}
     return replace(table, targets_NL=targets_NL, langs=langs, slices=slices)

@@ -72,7 +72,10 @@ def group_numbers(values: np.ndarray, n: int) -> np.ndarray:
     """
     if len(values) != n:
         raise DataError(f"groups has {len(values):,} values; one a message is wanted, {n:,}.")
-    encoded = pa.array(values, from_pandas=True).dictionary_encode()
+    try:
+        encoded = pa.array(values, from_pandas=True).dictionary_encode()
+    except pa.ArrowException as error:
+        raise DataError(f"groups must be texts, numbers or dates, all of one kind ({error}).") from error
     unknown = encoded.is_null().to_numpy(zero_copy_only=False)
     numbers = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
     numbers[unknown] = len(encoded.dictionary) + np.arange(unknown.sum())

@@ -104,7 +104,7 @@ class DecisionRule(_Stateful):
 
     Attributes:
         aim: What it is after, in a report's words; `worth` computes it.
-        lower_is_better: Whether the aim is a cost.
+        lower_is_better: Whether the aim is a cost; what is not lies between 0 and 1, or its intervals are plain ones.
     """
 
     aim: ClassVar[str] = "F1"
@@ -150,6 +150,11 @@ class DecisionRule(_Stateful):
 
 def _check_learnable(table: ScoresTable) -> None:
     table.known_targets("Fitting")
+    if table.metadata.get("split") == "train":
+        raise DataError(
+            "This scores table is of the train split (its metadata says so): a model's scores of messages that it was "
+            "trained on are better than those of any other. Fit on the validation split, or on out-of-fold scores."
+        )
     if table.metadata.get("split") == "test":
         raise DataError(
             "This scores table is of the test split (its metadata says so), and what is fitted on test "

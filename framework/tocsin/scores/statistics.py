@@ -88,7 +88,8 @@ class Difference:
     """A figure of the first table minus that of the second, over the same draws.
 
     `share_not_above` is the share of draws, freed of bias, in which the first was not above the second; `error` is
-    their standard deviation, widened as the interval is.
+    their standard deviation, widened as the interval is. `draws` counts those in which it was defined; all are NaN, and
+    it is 0, where there is none or they do not vary about a difference that is not 0.
     """
 
     point: float
@@ -232,11 +233,15 @@ def paired_draws(
 
 
 def difference(drawn_D: np.ndarray, point: float, degrees: float, level: float = 0.95) -> Difference:
-    """Return what the draws (D,) of a difference say of it."""
+    """Return what the draws (D,) of a difference say of it.
+
+    Where they never vary and the difference is not 0 (a label's one positive, found by one model alone, is in each draw
+    that has it), they say nothing of its spread: that is undefined then, not 0.
+    """
     low, high, counted = interval(drawn_D, point, level, degrees=degrees)
-    if not counted:
-        return Difference(point, np.nan, np.nan, np.nan, 0)
     drawn = drawn_D[np.isfinite(drawn_D)]
+    if not counted or (point != 0 and drawn.min() == drawn.max()):
+        return Difference(point, np.nan, np.nan, np.nan, 0)
     freed = drawn + 2.0 * (point - drawn.mean())
     wide = widening(degrees, level)
     error = float(drawn.std()) * wide if drawn.std() else 0.0

@@ -302,7 +302,16 @@ class ScoresTable:
                 )
             values = np.empty((table.num_rows, len(labels)), dtype=dtype)
             for i, label in enumerate(labels):
-                values[:, i] = numbers(table.column(prefix + label), prefix + label, file)
+                column = numbers(table.column(prefix + label), prefix + label, file)
+                if dtype is np.bool_ and np.isnan(column).any():
+                    row = int(np.flatnonzero(np.isnan(column))[0]) + 1
+                    raise DataError(
+                        f"Column {prefix + label!r} has no decision in {int(np.isnan(column).sum()):,} rows; yes or no "
+                        "is wanted in each. Leave out messages that were not judged, or the decisions of all.",
+                        file=file,
+                        row=row,
+                    )
+                values[:, i] = column
             return values
 
         try:
