@@ -162,6 +162,9 @@ def paired_bootstrap(
     Rows are matched by id, so the order may differ. Arguments as in `bootstrap`, `groups` in the order of
     `table_a`.
 
+    Means over labels are those of each model. They are over the same labels but for precision, which has no meaning
+    where a model decides nothing: compare it label by label.
+
     Raises:
         LabelError: When the labels or their order differ.
         DataError: When an id stands twice in a table, the ids differ, or a target differs.
