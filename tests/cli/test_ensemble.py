@@ -431,3 +431,24 @@ def test_other_programs_scores_and_the_same_rows_as_a_test(tmp_path: Path, capsy
     assert main(["ensemble", "--scores", *paths, "--test", *most, "--draws", "20"]) == 0
     assert "197 of the 198 messages of --test" in capsys.readouterr().err
     assert "one" in found.out
+
+
+def test_results_of_another_run_are_not_left_beside_these(tmp_path: Path, capsys) -> None:
+    """A test table of the first ensembler would pass for one of the second."""
+    for before in ("", "new-"):
+        rows = "".join(f"{before}{i},0.{i % 9 + 1},{i % 2}\n" for i in range(60))
+        for name in ("one", "two"):
+            (tmp_path / f"{before}{name}.csv").write_text("id,prob.flood,target.flood\n" + rows)
+    paths = [str(tmp_path / "one.csv"), str(tmp_path / "two.csv")]
+    tests = [str(tmp_path / "new-one.csv"), str(tmp_path / "new-two.csv")]
+    given = ["ensemble", "--scores", *paths, "--draws", "10", "--output", str(tmp_path / "joint")]
+    assert main([*given, "--test", *tests]) == 0
+    capsys.readouterr()
+    assert main(given) == 2
+    assert "test.parquet is of another run" in capsys.readouterr().err
+    assert main([*given, "--test", *tests]) == 0  # the same files anew
+    calibrate = ["calibrate", "--scores", paths[0], "--draws", "10", "--output", str(tmp_path / "chain")]
+    assert main([*calibrate, "--apply", tests[0]]) == 0
+    capsys.readouterr()
+    assert main(calibrate) == 2
+    assert "new-one.parquet is of another run" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """`tocsin predict`, and that every door to a model's probabilities gives the same numbers."""
 
+import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +106,43 @@ def test_missing_texts_and_kept_columns(
     assert "1 messages have no text" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("ending", "delimiter"), [("csv", ","), ("TSV", "\t")])
+def test_text_files_hold_what_parquet_holds(run: Path, tmp_path: Path, ending: str, delimiter: str) -> None:
+    given = tmp_path / "in.jsonl"
+    texts = ["water, and food", 'a "quoted" fire', "storm"]
+    given.write_text(
+        "".join(
+            json.dumps({"id": f"00{i}", "text": text, "note": text}) + "\n" for i, text in enumerate(texts)
+        )
+    )
+    paths = [tmp_path / "out.parquet", tmp_path / f"out.{ending}"]
+    for path in paths:
+        assert _predict(run, "--input", str(given), "--output", str(path), "--keep", "note") == 0
+    wanted = pq.read_table(paths[0])
+    with paths[1].open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter=delimiter))
+    assert list(rows[0]) == wanted.column_names
+    for row, told in zip(rows, wanted.to_pylist(), strict=True):
+        assert (row["id"], row["note"]) == (told["id"], told["note"])
+        assert float(row["prob.water"]) == pytest.approx(told["prob.water"])
+        assert row["decision.water"] == str(told["decision.water"]).lower()
+    if ending == "csv":  # and it is a scores file once more
+        np.testing.assert_allclose(
+            ScoresTable.read(paths[1]).probabilities, ScoresTable.read(paths[0]).probabilities, rtol=1e-9
+        )
+
+
+def test_a_list_does_not_go_into_a_cell(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = tmp_path / "in.jsonl"
+    given.write_text('{"id": "a", "text": "water", "tags": ["x", "y"]}\n')
+    out = tmp_path / "out.csv"
+    assert _predict(run, "--input", str(given), "--output", str(out), "--keep", "tags") == 2
+    assert "write .parquet" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_an_unreadable_row_is_named_and_nothing_else_is_lost(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,6 +172,7 @@ def test_a_text_column_of_numbers_is_named_by_row(
         (["--input", "{in}", "--output", "{in}"], "is the input file"),
         (["--input", "{in}", "--output", "{out}", "--keep", "id"], "uses these names itself"),
         (["--input", "{in}"], "wants --output"),
+        (["--input", "{in}", "--output", "{out}.xlsx"], "ending in .parquet, .csv or .tsv"),
         ([], "give either"),
         (["--input", "{missing}", "--output", "{out}"], "no such file"),
         (["--input", "{in}", "--output", "{out}", "--text-column", "tekst"], "tekst"),

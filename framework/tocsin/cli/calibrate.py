@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tocsin.cli.evaluate import json_text, write_text
-from tocsin.cli.judging import add_judging
+from tocsin.cli.judging import add_judging, refuse_leftovers
 from tocsin.errors import ConfigError, PluginError
 from tocsin.plugins import Calibrator, DecisionRule
 from tocsin.plugins.diagnosis import Diagnosis
@@ -153,6 +153,9 @@ def _check(options: Any, given: dict[str, Any], registry: Registry) -> None:
     if options.apply and options.output is None:
         raise ConfigError("--apply wants --output DIR, the folder that the calibrated files go to.")
     targets = [_target(path) for path in options.apply]
+    if options.output is not None:
+        folder = Path(options.output)
+        refuse_leftovers(folder, "calibration.json", [folder / name for name in targets], ["*.parquet"])
     twice = next((name for name in targets if targets.count(name) > 1), None)
     if twice is not None:
         raise ConfigError(f"--apply: two files would be written to {twice}. Apply them one after another.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tocsin.cli.evaluate import json_text, model_names, write_text
-from tocsin.cli.judging import add_judging
+from tocsin.cli.judging import add_judging, refuse_leftovers
 from tocsin.errors import ConfigError, PluginError
 from tocsin.plugins import Ensembler
 from tocsin.plugins.diagnosis import Diagnosis
@@ -181,6 +181,13 @@ def _check(options: Any, registry: Registry) -> None:
         bundle = target / "bundle"
         if options.bundle and bundle.exists() and (not bundle.is_dir() or any(bundle.iterdir())):
             raise ConfigError(f"--output: {bundle} exists and is not empty; choose another folder.")
+        test = [target / "scores" / "test.parquet"] if options.test else []
+        refuse_leftovers(
+            target,
+            "ensemble.json",
+            [*test, *([bundle] if options.bundle else [])],
+            ["scores/test.parquet", "bundle"],
+        )
         for path in (*options.scores, *options.test):
             for split in ("validation", "test"):
                 written = target / "scores" / f"{split}.parquet"

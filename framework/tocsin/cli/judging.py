@@ -1,10 +1,36 @@
-"""Options that `tocsin calibrate` and `tocsin ensemble` share: how what was fitted is judged."""
+"""What `tocsin calibrate` and `tocsin ensemble` share: how what was fitted is judged, and a folder of results."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-__all__ = ["add_judging"]
+from tocsin.errors import ConfigError
+
+__all__ = ["add_judging", "refuse_leftovers"]
+
+
+def refuse_leftovers(folder: Path, mark: str, written: Iterable[Path], kinds: Iterable[str]) -> None:
+    """Refuse a folder in which results of another run would stay beside those of this one.
+
+    Args:
+        folder: `--output`.
+        mark: A file that such a run writes in any case.
+        written: What this run will write.
+        kinds: Patterns of what such a run may write.
+
+    Raises:
+        ConfigError: Something there would be left.
+    """
+    if not (folder / mark).is_file():
+        return
+    left = sorted({path for kind in kinds for path in folder.glob(kind)} - set(written))
+    if left:
+        raise ConfigError(
+            f"--output: {left[0]} is of another run, and would stay beside the results of this one. Choose another "
+            "folder, or remove it."
+        )
 
 
 def add_judging(parser: Any) -> None:

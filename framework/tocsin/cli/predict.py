@@ -20,6 +20,7 @@ HELP = "label a table of messages with a bundle"
 __all__ = ["HELP", "main"]
 
 _CHUNK = 4096  # messages that are sorted by length and scored together
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
 def main(argv: list[str]) -> int:
@@ -37,6 +38,8 @@ def main(argv: list[str]) -> int:
 
     if options.input is not None and options.output.exists() and options.output.samefile(options.input):
         parser.error("--output is the input file; predictions go to a file of their own")
+    if options.output is not None and options.output.suffix.lower() not in (".parquet", *_DELIMITERS):
+        parser.error(f"--output {options.output}: wanted a file ending in .parquet, .csv or .tsv")
     taken = [name for name in options.keep if name == "id" or name.startswith(("prob.", "decision."))]
     if taken:
         parser.error(f"--keep {' '.join(taken)}: the output uses these names itself; rename the columns")
@@ -72,14 +75,14 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tocsin predict",
-        description="Label messages with a bundle. Writes Parquet: id, kept columns, prob.<label> (calibrated where "
-        "the bundle has a calibrator), decision.<label> (by its decision rule, else from .5).",
+        description="Label messages with a bundle. Writes Parquet, CSV or TSV: id, kept columns, prob.<label> "
+        "(calibrated where the bundle has a calibrator), decision.<label> (by its decision rule, else from .5).",
     )
     parser.add_argument(
         "--bundle", required=True, metavar="DIR", help="a folder that `tocsin fit` or `tocsin ensemble` wrote"
     )
     parser.add_argument("--input", metavar="TABLE", help="Parquet, CSV, TSV or JSONL file of messages")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="Parquet file to write")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="file to write: .parquet, .csv or .tsv")
     parser.add_argument(
         "--text", nargs="+", metavar="TEXT", help="texts to label and show, instead of a table"
     )
@@ -267,20 +270,32 @@ def _predict_batch(
 
 @contextmanager
 def _writer(target: Path) -> Iterator[Callable[[pa.Table], None]]:
-    """Write tables to a Parquet file that appears under its name only when it is whole."""
+    """Write tables to a file of the kind that its ending says, which appears under its name only when it is whole."""
+    import pyarrow as pa
+    import pyarrow.csv as csv
     import pyarrow.parquet as pq
 
     from tocsin.errors import ConfigError
     from tocsin.text.folders import whole_file
 
-    writer: pq.ParquetWriter | None = None
+    delimiter = _DELIMITERS.get(target.suffix.lower())
+    writer: pq.ParquetWriter | csv.CSVWriter | None = None
     try:
         with whole_file(target) as part:
 
             def write(table: pa.Table) -> None:
                 nonlocal writer
-                if writer is None:
+                if writer is None and delimiter is None:
                     writer = pq.ParquetWriter(part, table.schema, compression="zstd")
+                elif writer is None:
+                    nested = [field.name for field in table.schema if pa.types.is_nested(field.type)]
+                    if nested:
+                        raise ConfigError(
+                            f"--keep {nested[0]}: a cell of {target.suffix} holds one value, not "
+                            f"{table.schema.field(nested[0]).type}; write .parquet."
+                        )
+                    kind = csv.WriteOptions(delimiter=delimiter, quoting_style="needed")
+                    writer = csv.CSVWriter(str(part), table.schema, write_options=kind)
                 writer.write_table(table)
 
             yield write
