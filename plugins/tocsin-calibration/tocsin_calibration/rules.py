@@ -290,7 +290,9 @@ class LeastCost(Thresholds):
             return super()._drawn(cuts, towards)
         share = weight(cuts.positives, self.shrinkage)
         if share == 1.0:
-            return NEVER  # nothing is drawn, and a message may be as probable as what stands for "never" below
+            return (
+                NEVER  # nothing is drawn, and a message may be as probable as what stands for "never" below
+            )
         return float(sigmoid(share * logit(np.array(1.0 - 1e-7)) + (1.0 - share) * logit(np.array(towards))))
 
     def _shared(self, labels: Sequence[Cuts], pooled: Cuts) -> float | None:
