@@ -289,7 +289,7 @@ def test_a_state_that_no_fit_leaves_is_refused(kind: Any, change: Any) -> None:
     state = json.loads(json.dumps(kind().fit(members()).state()))
     kind().restore(state)
     change(state)
-    with pytest.raises(ValueError, match="weights are|slopes or|a rank scale"):
+    with pytest.raises(ValueError, match=r"weights are|slopes or|a rank scale"):
         kind().restore(state)
 
 
