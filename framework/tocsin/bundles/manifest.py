@@ -299,7 +299,7 @@ def max_length_of(plain: dict[str, Any]) -> int:
     """The tokens that a text keeps; ValueError, TypeError or OverflowError for what is no such number."""
     most = int(plain["max_length"])
     if not 1 <= most < 2**31:  # a tokenizer counts no further
-        raise ValueError(f"max_length is {most:g}")
+        raise ValueError(f"max_length is {most!s:.40}")
     return most
 
 
