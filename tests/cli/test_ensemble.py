@@ -326,6 +326,13 @@ def _flip(plain: Any, folder: Path) -> None:
         (lambda plain, _: plain.update(chain=plain["ensemble"]), "a second ensembler"),
         (
             lambda plain, _: plain["ensemble"]["steps"][0]["state"].update(weights=[[0.0, 1.0]] * 3),
+            "the chain WeightedEnsemble was changed after it was fitted",
+        ),
+        (
+            lambda plain, _: (
+                plain["ensemble"].pop("digest"),
+                plain["ensemble"]["steps"][0]["state"].update(weights=[[0.0, 1.0]] * 3),
+            ),
             "joint probabilities of the canary texts are off",
         ),
         (_flip, "its SHA-256 differs"),

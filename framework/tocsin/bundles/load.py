@@ -206,9 +206,12 @@ def restore_chain(
         raise BundleError(f"{folder}: the chain {saved.name} does not fit this bundle: {error}") from error
     # Last, so that what is wrong is named where that is known.
     if saved.digest is not None and saved.digest != _content_digest(saved):
+        anew = "fit the chain anew: tocsin calibrate --force"
+        if chain.ensembler is not None:
+            anew = "write it anew: tocsin ensemble"
         raise BundleError(
             f"{folder}: the chain {saved.name} was changed after it was fitted: its SHA-256 is not the one that was "
-            "noted then. Take the bundle afresh, or fit the chain anew: tocsin calibrate --force."
+            f"noted then. Take the bundle afresh, or {anew}."
         )
     return chain, ""
 
