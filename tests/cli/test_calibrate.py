@@ -191,6 +191,10 @@ def test_a_chain_is_replaced_only_by_force(capsys) -> None:
         Path(BUNDLE, "README.md").write_bytes(card)
 
 
+def _rule(chain):
+    return chain["steps"][1]["state"]
+
+
 def _spoilt(tmp_path: Path, change) -> Path:
     import shutil
 
@@ -217,11 +221,84 @@ def _spoilt(tmp_path: Path, change) -> Path:
             "reads the column 'genre'",
         ),
         (lambda chain: chain["steps"][0]["component"]["arguments"].update(strange=1), "other arguments"),
+        (
+            lambda chain: _rule(chain).update(thresholds=[0.01]),
+            "thresholds: 1 items given, a list of 3 wanted",
+        ),
+        (lambda chain: _rule(chain).update(thresholds=[-1.0] * 3), "wanted a finite number from 0 to 1"),
+        (lambda chain: _rule(chain)["groups"].update(es=[0.5] * 4), "group 'es': 4 items given"),
+        (lambda chain: chain["steps"][0]["state"].update(overall=[-3.0, 0.0]), "overall: slope is -3.0"),
+        (
+            lambda chain: chain["steps"][0]["state"]["groups"].update(es={"own": [], "weights": []}),
+            "group 'es': own: 0 items given",
+        ),
+        (lambda chain: _rule(chain).update(thresholds=[float("nan")] * 3), "it holds NaN"),
+        (lambda chain: _rule(chain).update(thresholds=[0.5, 0.5, 0.5]), "was changed after it was fitted"),
+        (lambda chain: chain["facts"].update(run="another"), "was changed after it was fitted"),
+        (lambda chain: chain.update(digest=3), "digest is no text"),
     ],
 )
 def test_a_damaged_chain_is_refused_with_its_fault(tmp_path: Path, change, said: str) -> None:
     with pytest.raises(BundleError, match=said):
         tocsin.load(_spoilt(tmp_path, change))
+
+
+def test_a_chain_without_a_digest_loads(tmp_path: Path) -> None:
+    """As bundles hold it that were written before there was one; and `--force` mends a changed one."""
+    texts, langs = ["water", "fire"], ["en", None]
+    wanted = tocsin.load(BUNDLE).predict(texts, langs)
+    folder = _spoilt(tmp_path, lambda chain: chain.pop("digest"))
+    found = tocsin.load(folder).predict(texts, langs)
+    np.testing.assert_array_equal(found.decisions, wanted.decisions)
+    changed = _spoilt(tmp_path / "changed", lambda chain: chain.update(digest="0" * 64))
+    with pytest.raises(BundleError, match="was changed after it was fitted"):
+        tocsin.load(changed)
+    given = ["calibrate", "--scores", SCORES, "--bundle", str(changed), "--draws", "10", "--force"]
+    assert main([*given, "--rule", "TopK"]) == 0
+    assert tocsin.load(changed).predict(texts).decisions.sum() == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 200_000, "cannot be read as JSON"),
+        ('{"format": 1, "threshold": Infinity}', "it holds Infinity"),
+        ('{"format": 1, "threshold": -1e999}', "it holds -1e999"),
+    ],
+)
+def test_what_is_no_json_of_ours_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    folder = _spoilt(tmp_path, lambda chain: None)
+    (folder / "tocsin.json").write_text(text)
+    with pytest.raises(BundleError, match=said):
+        tocsin.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("max_length", 0), ("max_length", 10**400), ("threshold", 10**400), ("threshold", 2.0)],
+)
+def test_numbers_out_of_range_are_damage(tmp_path: Path, name: str, value: float) -> None:
+    folder = _spoilt(tmp_path, lambda chain: None)
+    plain = json.loads((folder / "tocsin.json").read_text())
+    (folder / "tocsin.json").write_text(json.dumps({**plain, name: value}))
+    with pytest.raises(BundleError, match="damaged"):
+        tocsin.load(folder)
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "3", "[]"])
+def test_a_configuration_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    folder = _spoilt(tmp_path, lambda chain: None)
+    (folder / "config.json").write_text(text)
+    with pytest.raises(BundleError, match=r"config\.json"):
+        tocsin.load(folder)
+
+
+def test_scores_without_languages_are_not_calibrated_by_them(tmp_path: Path, capsys) -> None:
+    replace(ScoresTable.read(SCORES), langs=None).write(tmp_path / "scores.parquet")
+    given = ["calibrate", "--scores", str(tmp_path / "scores.parquet"), "--draws", "10"]
+    assert main([*given, "--by", "lang"]) == 2
+    assert "by is 'lang', and none of 24 messages has a known value" in capsys.readouterr().err
+    assert main(given) == 0
 
 
 @pytest.mark.parametrize(

@@ -266,6 +266,17 @@ def test_without_the_calibration_plugin_there_are_raw_joint_probabilities(
         _ = found.decisions
 
 
+def test_the_only_weighted_member_may_not_be_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [*GIVEN, "--ensembler", "MeanEnsemble", "--ensembler.weights", "[1, 0]"]
+    assert main([*given, "--output", str(tmp_path / "out")]) == 0
+    added = json.loads((tmp_path / "out" / "ensemble.json").read_text())["fitted"]["ensemble_minus_without"]
+    assert {each["point"] for each in added["a"].values()} == {None}
+    assert {each["point"] for each in added["b/c"].values()} == {0.0}
+    assert "–" in capsys.readouterr().out
+
+
 def spoilt(tmp_path: Path, change: Any) -> Path:
     folder = tmp_path / "bundle"
     shutil.copytree("joint/bundle", folder)
@@ -294,6 +305,14 @@ def _flip(plain: Any, folder: Path) -> None:
         (lambda plain, _: plain["members"][0]["files"].update({"../x": "0" * 64}), "no file of the member"),
         (lambda plain, _: plain["members"][0].update(name=plain["members"][1]["name"]), "wanted each once"),
         (lambda plain, _: plain["ensemble"].update(format=7), "chain is of format 7"),
+        (
+            lambda plain, _: plain["ensemble"]["steps"][0]["state"].update(members=3 * 10**10),
+            "fitted for 30000000000 members, and the bundle has 2",
+        ),
+        (
+            lambda plain, _: plain["ensemble"]["steps"][0]["state"].update(members=1e300),
+            "fitted for 1e\\+300 members",
+        ),
         (lambda plain, _: plain["ensemble"]["labels"].reverse(), "does not fit this bundle"),
         (lambda plain, _: plain["ensemble"]["steps"][0]["state"].pop("weights"), "cannot be taken over"),
         (
@@ -307,6 +326,13 @@ def _flip(plain: Any, folder: Path) -> None:
         (lambda plain, _: plain.update(chain=plain["ensemble"]), "a second ensembler"),
         (
             lambda plain, _: plain["ensemble"]["steps"][0]["state"].update(weights=[[0.0, 1.0]] * 3),
+            "the chain WeightedEnsemble was changed after it was fitted",
+        ),
+        (
+            lambda plain, _: (
+                plain["ensemble"].pop("digest"),
+                plain["ensemble"]["steps"][0]["state"].update(weights=[[0.0, 1.0]] * 3),
+            ),
             "joint probabilities of the canary texts are off",
         ),
         (_flip, "its SHA-256 differs"),

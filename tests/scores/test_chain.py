@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pytest
@@ -171,6 +171,26 @@ def test_other_labels_and_the_test_split_are_refused() -> None:
         check_applies(chain, ("a", "c"))
     with pytest.raises(DataError, match="test split"):
         fit_chain(replace(table, metadata={"split": "test"}), calibrator=Shift())
+
+
+def test_every_language_that_a_state_names_is_tried() -> None:
+    class ByLanguage(Above):
+        columns = ("lang",)
+        limits: ClassVar[Any] = {"nested": [{"es": [0.5]}]}
+
+        def apply(self, table: ScoresTable) -> ScoresTable:
+            if "es" in table.langs:
+                raise IndexError("list index out of range")
+            return super().apply(table)
+
+        def state(self) -> dict[str, Any]:
+            return self.limits
+
+    chain = fit_chain(scores(), decision_rule=ByLanguage())
+    with pytest.raises(DataError, match="ByLanguage cannot be applied: IndexError"):
+        check_applies(chain, ("a", "b"))
+    chain.decision_rule.limits = {"nested": [{"fr": [0.5]}]}
+    check_applies(chain, ("a", "b"))
 
 
 def test_folds_follow_from_ids_and_groups_alone() -> None:

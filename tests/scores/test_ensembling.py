@@ -182,6 +182,36 @@ def test_what_is_undefined_is_undefined(value: float) -> None:
     assert "–" in cells
 
 
+def test_what_the_only_weighted_member_adds_stays_open() -> None:
+    class Only(Accurate):
+        """The first member alone counts."""
+
+        def without(self, member: int) -> Self:
+            if member == 0:
+                raise ConfigError("nothing is left")
+            return super().without(member)
+
+        def learn(self, tables: Sequence[ScoresTable]) -> None:
+            self.weights_M = np.eye(len(tables))[0]
+
+    tables, test = members(), members(1)
+    chain = fit_ensemble(Only(), tables, NAMES, "e")
+    done: list[int] = []
+    report = assess_ensemble(chain, tables, NAMES, test=test, draws=10, advance=done.append)
+    plain = ensemble_to_dict(report)
+    for part in ("fitted", "tested"):
+        added = plain[part]["ensemble_minus_without"]
+        assert [added["one"][figure]["point"] for figure in JUDGED_BY] == [None] * 4
+        assert [added["one"][figure]["without"] for figure in JUDGED_BY] == [None] * 4
+        assert added["two"]["macro_roc_auc"]["point"] == 0.0
+        assert plain[part]["ensemble"]["macro_roc_auc"]["point"] > 0.5
+    json.dumps(plain, allow_nan=False)
+    rows = {row[0]: row[1:] for row in ensemble_sections(report)[2].rows}
+    assert set(rows["one"]) == {"–"}
+    assert "–" not in rows["two"]
+    assert sum(done) <= steps_of(3, 5, tested=True)
+
+
 def test_a_single_member_has_nothing_to_be_left_without() -> None:
     tables = members(count=1)
     report = assess_ensemble(fit_ensemble(Accurate(), tables, ["one"], "e"), tables, ["one"], draws=10)

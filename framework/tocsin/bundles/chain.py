@@ -51,7 +51,8 @@ def saved_chain(chain: Chain, origin: Callable[[type], Origin] | None = None) ->
         offered = None if origin is None else origin(type(step))
         offered = offered if offered is not None and offered.installable else None
         steps.append(SavedStep(role, ComponentName(type(step).__name__, step.arguments, offered), state))
-    return SavedChain(list(chain.labels), steps, dict(chain.facts))
+    saved = SavedChain(list(chain.labels), steps, dict(chain.facts))
+    return replace(saved, digest=saved.content_digest())
 
 
 def check_room(folder: Path, chain: Chain, *, force: bool) -> None:

@@ -27,10 +27,12 @@ from tocsin.bundles.files import (
 )
 from tocsin.bundles.load import Finder, build_component, refuse_foreign_code
 from tocsin.bundles.manifest import (
+    DAMAGE,
     FORMAT,
     ONLY_VECTORS,
     ComponentName,
     component_of,
+    max_length_of,
     read_plain,
     write_plain,
 )
@@ -285,7 +287,7 @@ def _read(folder: Path) -> EncoderManifest:
             raise ValueError(f"kind {plain['kind']!r}")
         return EncoderManifest(
             prompt=str(plain["prompt"]),
-            max_length=int(plain["max_length"]),
+            max_length=max_length_of(plain),
             pooling=component_of(plain["pooling"]),
             projected=bool(plain["projected"]),
             width=int(plain["width"]),
@@ -295,5 +297,5 @@ def _read(folder: Path) -> EncoderManifest:
             ],
             written_by=str(plain["written_by"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except DAMAGE as error:
         raise BundleError(f"{folder / 'tocsin.json'} is damaged: {type(error).__name__} {error}.") from error

@@ -197,6 +197,13 @@ def largest_joint_difference(canaries: Sequence[EnsembleCanary], bundle: Ensembl
 
 def _ensembler(manifest: EnsembleManifest, registry: Finder, folder: Path) -> Ensembler:
     step = manifest.ensemble.steps[0]
+    # Before anything is made of the state: what it says of its members may be anything, endless numbers included.
+    fitted_for = step.state.get("members")
+    if isinstance(fitted_for, int | float) and fitted_for != len(manifest.members):
+        raise BundleError(
+            f"{folder}: the chain {manifest.ensemble.name} does not fit this bundle: it was fitted for {fitted_for} "
+            f"members, and the bundle has {len(manifest.members)}. tocsin.json is damaged; take the bundle afresh."
+        )
     try:
         build_component(registry, step.role, step.component)
     except BundleError as error:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tocsin.bundles.manifest import (
+    DAMAGE,
     FORMAT,
     Manifest,
     SavedChain,
@@ -15,6 +16,7 @@ from tocsin.bundles.manifest import (
     kind_of,
     read_manifest,
     read_plain,
+    threshold_of,
 )
 from tocsin.errors import BundleError
 from tocsin.labels.schemes import label_digest
@@ -112,7 +114,7 @@ def read_ensemble_manifest(folder: Path) -> EnsembleManifest:
         raise BundleError(f"{folder} is no ensemble's bundle.")
     try:
         manifest = _manifest(plain)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except DAMAGE as error:
         raise BundleError(f"{path} is damaged: {type(error).__name__} {error}.") from error
     if label_digest(manifest.labels) != manifest.labels_digest:
         raise BundleError(
@@ -142,7 +144,7 @@ def _manifest(plain: dict[str, Any]) -> EnsembleManifest:
         labels=labels,
         members=members,
         ensemble=ensemble,
-        threshold=float(plain["threshold"]),
+        threshold=threshold_of(plain),
         canaries=[
             EnsembleCanary(str(each["text"]), [float(p) for p in each["probabilities"]])
             for each in plain["canaries"]

@@ -177,7 +177,7 @@ def restore_chain(
 
     Raises:
         BundleError: A step cannot be built or restored, was fitted for other labels, or reads a column that no bundle
-            has.
+            has; or the chain is not the one that was written.
     """
     steps: dict[str, Any] = {}
     for step in saved.steps:
@@ -204,7 +204,23 @@ def restore_chain(
         check_applies(chain, labels, members)
     except TocsinError as error:
         raise BundleError(f"{folder}: the chain {saved.name} does not fit this bundle: {error}") from error
+    # Last, so that what is wrong is named where that is known.
+    if saved.digest is not None and saved.digest != _content_digest(saved):
+        anew = "fit the chain anew: tocsin calibrate --force"
+        if chain.ensembler is not None:
+            anew = "write it anew: tocsin ensemble"
+        raise BundleError(
+            f"{folder}: the chain {saved.name} was changed after it was fitted: its SHA-256 is not the one that was "
+            f"noted then. Take the bundle afresh, or {anew}."
+        )
     return chain, ""
+
+
+def _content_digest(saved: SavedChain) -> str | None:
+    try:
+        return saved.content_digest()
+    except RecursionError:
+        return None  # nothing that is written is nested so deep
 
 
 def check_columns(chain: Chain) -> None:
@@ -225,8 +241,10 @@ def refuse_foreign_code(path: Path) -> None:
     """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path} cannot be read: {error}.") from error
+    if not isinstance(config, dict):
+        raise BundleError(f"{path} is damaged: it holds {type(config).__name__}, and a mapping is wanted.")
     if "auto_map" in config:
         raise BundleError(
             f"{path} names code of its own (auto_map); a Tocsin bundle never does, and it is not run."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from tocsin.text.folders import whole_file
 __all__ = [
     "AN_ENSEMBLE",
     "CHAIN_FORMAT",
+    "DAMAGE",
     "FORMAT",
     "ONLY_VECTORS",
     "Canary",
@@ -26,14 +29,18 @@ __all__ = [
     "chain_from_plain",
     "component_of",
     "kind_of",
+    "max_length_of",
     "read_manifest",
     "read_plain",
+    "threshold_of",
     "write_manifest",
     "write_plain",
 ]
 
 FORMAT = 1
 CHAIN_FORMAT = 1
+DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What is raised where `tocsin.json` holds something else than was written."""
 _NAME = "tocsin.json"
 
 ONLY_VECTORS = (
@@ -103,12 +110,20 @@ class SavedChain:
         steps: In the order in which they are applied.
         facts: What it was fitted on.
         format: Of this part of the file.
+        digest: Of all this when it was fitted; None where none was noted, as before Tocsin noted any.
     """
 
     labels: list[str]
     steps: list[SavedStep]
     facts: dict[str, str] = field(default_factory=dict)
     format: int = CHAIN_FORMAT
+    digest: str | None = None
+
+    def content_digest(self) -> str:
+        """SHA-256 of everything but `digest`, as JSON with sorted keys."""
+        plain = {key: value for key, value in asdict(self).items() if key != "digest"}
+        text = json.dumps(json.loads(json.dumps(plain)), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
     @property
     def name(self) -> str:
@@ -180,14 +195,14 @@ def read_plain(folder: Path) -> dict[str, Any]:
     """
     path = folder / _NAME
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = json.loads(path.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite)
     except FileNotFoundError:
         raise BundleError(
             f"{folder} holds no {_NAME}, so it is no Tocsin bundle, or one whose writing was cut short. "
             "Wanted the folder `bundle` of a "
             "run."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path} cannot be read as JSON: {error}.") from error
     if not isinstance(plain, dict) or plain.get("format") != FORMAT:
         found = plain.get("format") if isinstance(plain, dict) else type(plain).__name__
@@ -209,13 +224,20 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{folder} {AN_ENSEMBLE}")
     try:
         manifest = _manifest(plain)
-    except (KeyError, TypeError, ValueError) as error:
+    except DAMAGE as error:
         raise BundleError(f"{path} is damaged: {type(error).__name__} {error}.") from error
     if label_digest(manifest.labels) != manifest.labels_digest:
         raise BundleError(
             f"{path}: the label names do not match their digest; they were changed or put in another order."
         )
     return manifest
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"it holds {text}, and a bundle holds finite numbers alone")
+    return number
 
 
 def _origin(plain: Any) -> Origin | None:
@@ -254,7 +276,10 @@ def chain_from_plain(plain: Any) -> SavedChain:
         raise ValueError("the chain's labels are no list of names")
     if not isinstance(facts, dict):
         raise ValueError("the chain's facts are no mapping")
-    return SavedChain(labels, steps, {str(key): str(value) for key, value in facts.items()})
+    digest = plain.get("digest")
+    if digest is not None and not isinstance(digest, str):
+        raise ValueError("the chain's digest is no text")
+    return SavedChain(labels, steps, {str(key): str(value) for key, value in facts.items()}, digest=digest)
 
 
 def component_of(value: Any) -> ComponentName:
@@ -270,6 +295,22 @@ def component_of(value: Any) -> ComponentName:
     return ComponentName(name, arguments, _origin(value.get("origin")))
 
 
+def max_length_of(plain: dict[str, Any]) -> int:
+    """The tokens that a text keeps; ValueError, TypeError or OverflowError for what is no such number."""
+    most = int(plain["max_length"])
+    if not 1 <= most < 2**31:  # a tokenizer counts no further
+        raise ValueError(f"max_length is {most!s:.40}")
+    return most
+
+
+def threshold_of(plain: dict[str, Any]) -> float:
+    """The probability from which a label is on; errors as in `max_length_of`."""
+    threshold = float(plain["threshold"])
+    if not 0.0 <= threshold <= 1.0:
+        raise ValueError(f"threshold is {threshold}")
+    return threshold
+
+
 def _manifest(plain: dict[str, Any]) -> Manifest:
     if plain["encoder"] not in (".", "encoder"):
         raise ValueError(f"encoder folder {plain['encoder']!r}")
@@ -280,11 +321,11 @@ def _manifest(plain: dict[str, Any]) -> Manifest:
         labels=labels,
         cleaner=component_of(plain["cleaner"]),
         prompt=str(plain["prompt"]),
-        max_length=int(plain["max_length"]),
+        max_length=max_length_of(plain),
         encoder=plain["encoder"],
         head=component_of(plain["head"]),
         pooling=None if plain["pooling"] is None else component_of(plain["pooling"]),
-        threshold=float(plain["threshold"]),
+        threshold=threshold_of(plain),
         canaries=[
             Canary(str(c["text"]), str(c["tokens"]), [float(p) for p in c["probabilities"]])
             for c in plain["canaries"]

@@ -165,7 +165,7 @@ def _joint(tables: ScoresTable | Sequence[ScoresTable], ensembler: Ensembler | N
 
 
 def check_applies(chain: Chain, labels: Sequence[str], members: int = 1) -> None:
-    """Try a chain on made-up scores: what it was restored from must fit the labels.
+    """Try a chain on made-up scores, in every language that a state names: it must fit the labels.
 
     Args:
         chain: Restored.
@@ -177,14 +177,15 @@ def check_applies(chain: Chain, labels: Sequence[str], members: int = 1) -> None
         DataError: A step gives no probabilities or decisions.
     """
     check_same_labels(chain.labels, labels, where="the chain")
-    rows = 3
-    table = ScoresTable(
-        ids=np.arange(rows),
-        labels=tuple(labels),
-        logits_NL=np.linspace(-3.0, 3.0, rows * len(labels)).reshape(rows, len(labels)),
-        langs=np.array([None, "en", None], dtype=object),
-    )
     try:
+        langs = [None, "en", None, *(_names_in(chain) if "lang" in chain.columns else [])]
+        rows = len(langs)
+        table = ScoresTable(
+            ids=np.arange(rows),
+            labels=tuple(labels),
+            logits_NL=np.linspace(-3.0, 3.0, rows * len(labels)).reshape(rows, len(labels)),
+            langs=np.array(langs, dtype=object),
+        )
         result = chain.apply([table] * members)
     except TocsinError:
         raise
@@ -194,3 +195,17 @@ def check_applies(chain: Chain, labels: Sequence[str], members: int = 1) -> None
         ) from error
     if chain.decision_rule is not None and result.decisions_NL is None:
         raise DataError(f"The rule {type(chain.decision_rule).__name__} gives no decisions.")
+
+
+def _names_in(chain: Chain) -> list[str]:
+    """Every key of a mapping in the steps' states: those of languages are among them, and others do no harm."""
+    found: set[str] = set()
+    left: list[Any] = [step.state() for _, step in chain.steps()]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            found.update(key for key in value if isinstance(key, str))
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(each for each in value if isinstance(each, dict | list))
+    return sorted(found)

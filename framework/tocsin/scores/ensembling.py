@@ -51,6 +51,8 @@ JUDGED_BY = ("macro_average_precision", "macro_roc_auc", "macro_log_loss", "macr
 
 Advance = Callable[[int], None]
 
+_NO_DIFFERENCE = Difference(np.nan, np.nan, np.nan, np.nan, 0)
+
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
@@ -65,8 +67,9 @@ class Judgement:
         best: Figure to the number of the member that is best at it, on these very messages.
         gains: Figure to ensemble minus best member.
         p_values: Figure to the p-value of that, by approximate randomisation.
-        added: Of each member, figure to ensemble minus the ensemble fitted without it; empty for a single member.
-        without: Of each member, figure to what the ensemble without it has.
+        added: Of each member, figure to ensemble minus the ensemble fitted without it; empty for a single member. NaN
+            where no ensemble is left without it (the only one with a weight).
+        without: Of each member, figure to what the ensemble without it has; NaN likewise.
     """
 
     joint: ScoresTable
@@ -238,20 +241,24 @@ def assess_ensemble(
 
     left_out = range(count if count > 1 else 0)
     joint = cross_fitted_joint(ensembler, tables, names, name, folds, groups, advance)
+    fewer = [_without(ensembler, member) for member in left_out]
     without = [
-        cross_fitted_joint(
-            ensembler.without(member), others(tables, member), names, name, folds, groups, advance
-        )
-        for member in left_out
+        None
+        if each is None
+        else cross_fitted_joint(each, others(tables, member), names, name, folds, groups, advance)
+        for member, each in enumerate(fewer)
     ]
     judge = _Judge(draws, seed, groups, advance)
     fitted = judge(joint, tables, without, cross_fitted=True)
     tested = None
     if test is not None:
         without = []
-        for member in left_out:
-            fresh = ensembler.without(member).fit(others(tables, member))
-            without.append(fresh.apply(others(test, member)).uncalibrated())
+        for member, each in enumerate(fewer):
+            if each is None:
+                without.append(None)
+                continue
+            fitted_anew = each.fit(others(tables, member))
+            without.append(fitted_anew.apply(others(test, member)).uncalibrated())
             advance(1)
         tested = judge(joint_table(ensembler, test, names, name), test, without, cross_fitted=False)
     return EnsembleReport(name, tuple(names), chain, folds, groups, draws, fitted, tested)
@@ -268,7 +275,7 @@ class _Judge:
         self,
         joint: ScoresTable,
         members: Sequence[ScoresTable],
-        without: Sequence[ScoresTable],
+        without: Sequence[ScoresTable | None],
         *,
         cross_fitted: bool,
     ) -> Judgement:
@@ -277,13 +284,15 @@ class _Judge:
         targets_NL = joint.known_targets("An ensemble's worth")
         ensemble = self._drawn(joint, group_N)
         alone = [self._drawn(table, group_N) for table in members]
-        fewer = [self._drawn(table, group_N) for table in without]
+        fewer = [None if table is None else self._drawn(table, group_N) for table in without]
         best = {figure: _best(figure, [points for points, _ in alone]) for figure in JUDGED_BY}
 
         def intervals(drawn: tuple[Metrics, DrawnFigures]) -> dict[str, Interval]:
             return {figure: self._interval(figure, drawn, targets_NL, group_N) for figure in JUDGED_BY}
 
-        def minus(other: tuple[Metrics, DrawnFigures], figure: str) -> Difference:
+        def minus(other: tuple[Metrics, DrawnFigures] | None, figure: str) -> Difference:
+            if other is None:
+                return _NO_DIFFERENCE
             pair = PairedDraws(
                 (ensemble[0], other[0]), ensemble[1].minus(other[1]), targets_NL, group_N, level=0.95
             )
@@ -299,7 +308,10 @@ class _Judge:
             gains={figure: minus(alone[best[figure]], figure) for figure in JUDGED_BY},
             p_values=self._p_values(joint, members, best),
             added=[{figure: minus(drawn, figure) for figure in JUDGED_BY} for drawn in fewer],
-            without=[{figure: points.flat()[figure] for figure in JUDGED_BY} for points, _ in fewer],
+            without=[
+                {figure: np.nan if drawn is None else drawn[0].flat()[figure] for figure in JUDGED_BY}
+                for drawn in fewer
+            ],
         )
 
     def _drawn(self, table: ScoresTable, group_N: np.ndarray | None) -> tuple[Metrics, DrawnFigures]:
@@ -335,6 +347,14 @@ class _Judge:
                 found[figure] = p_value(exchanged.figures[figure], points[0][figure] - points[1][figure])
             self.advance(1)
         return found
+
+
+def _without(ensembler: Ensembler, member: int) -> Ensembler | None:
+    """The ensembler for the other members; None where it says that these alone are none."""
+    try:
+        return ensembler.without(member)
+    except ConfigError:
+        return None
 
 
 def _best(figure: str, points: Sequence[Metrics]) -> int:

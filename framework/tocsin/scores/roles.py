@@ -83,6 +83,9 @@ class Ensembler(_Stateful):
 
         Args:
             member: Its number from 0. An argument that says something of each member loses what it says of this one.
+
+        Raises:
+            ConfigError: Nothing that could be combined is left. A report then leaves open what the member adds.
         """
         return type(self)(**self.arguments)
 

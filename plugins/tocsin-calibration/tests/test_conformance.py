@@ -59,6 +59,20 @@ def test_calibrators_by_language_conform(component: type[Any]) -> None:
     check_calibrator(component, by="lang")
 
 
+@pytest.mark.parametrize("component", [Platt, Temperature, Isotonic, BestF1, LeastCost, ConformalSets])
+@pytest.mark.parametrize("by", ["lang", "genre"])
+def test_a_column_without_a_known_value_is_no_column_to_fit_by(component: type[Any], by: str) -> None:
+    scores = several()
+    unknown = np.full(len(scores), None, dtype=object)
+    blank = several(langs=unknown, slices={"genre": unknown})
+    with pytest.raises(DataError, match=f"by is '{by}', and none of 600 messages has a known value"):
+        component(by=by).fit(blank)
+    # one known value is enough, and to apply none is needed
+    unknown[3] = "en"
+    some = several(langs=unknown, slices={"genre": unknown})
+    component(by=by, **({"least_units": 1} if component is ConformalSets else {})).fit(some).apply(blank)
+
+
 @pytest.mark.parametrize("component", [BestF1, RecallFloor, PrecisionFloor, LeastCost, ConformalSets])
 def test_rules_by_language_conform(component: type[Any]) -> None:
     check_decision_rule(component, by="lang")

@@ -98,6 +98,18 @@ def test_prices_alone_decide_where_there_is_nothing_else() -> None:
     np.testing.assert_allclose(limits(LeastCost(miss=4.0, alarm=1.0).fit(unknown)), 0.2)
 
 
+def test_never_is_never_where_nothing_is_drawn() -> None:
+    """The two surest messages are false alarms: being off is cheapest, and they stay off however sure they are."""
+    z = np.array([20.0, 20.0, -2.0, *[-1.0] * 50])[:, None]
+    targets = np.array([0.0, 0.0, 1.0, *[0.0] * 50])[:, None]
+    scores = table(z, targets)
+    rule = LeastCost(miss=1.0, alarm=1.0, shrinkage=0.0).fit(scores)
+    assert limits(rule) == [1.0]
+    assert not decided(rule, scores).any()
+    drawn = LeastCost(miss=1.0, alarm=1.0, shrinkage=20.0).fit(scores)
+    assert 0.5 < limits(drawn)[0] < 1.0  # from one positive, "never" is little known
+
+
 @pytest.mark.parametrize("kind", LEARNING)
 @pytest.mark.parametrize("value", [0.0, 1.0, np.nan])
 def test_one_kind_of_target(kind: Any, value: float) -> None:

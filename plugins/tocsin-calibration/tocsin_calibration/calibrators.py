@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,8 +11,17 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from tocsin.plugins import Calibrator, ConfigError, LabelError, ScoresTable, check_same_labels, did_you_mean
-from tocsin_calibration.columns import check_shrinkage, group_rows, known_cells, logits_of, sigmoid, weight
+from tocsin_calibration.columns import (
+    check_shrinkage,
+    group_rows,
+    known_cells,
+    learning_rows,
+    logits_of,
+    sigmoid,
+    weight,
+)
 from tocsin_calibration.fits import fit_isotonic, fit_platt, fit_temperature
+from tocsin_calibration.states import groups_of, items, labels_of, number, numbers, rising
 
 __all__ = ["Isotonic", "Platt", "PosWeight", "Temperature"]
 
@@ -60,12 +70,16 @@ class _PerLabel(Calibrator):
     def _curve(self, fitted: list[Any], z: np.ndarray) -> np.ndarray:
         """Give what the curve makes of logits."""
 
+    @abstractmethod
+    def _checked(self, fitted: list[Any], what: str) -> list[Any]:
+        """Return a curve's plain data as they are; ValueError or TypeError for what `_fit` never gives."""
+
     def learn(self, table: ScoresTable) -> None:
         """Fit all curves.
 
         Raises:
             LabelError: `pos_weight` names a label that the table has not.
-            DataError: There is no column that `by` names.
+            DataError: There is no column that `by` names, or no known value in it.
         """
         targets_NL = table.known_targets("Calibration")
         self.labels = table.labels
@@ -73,7 +87,7 @@ class _PerLabel(Calibrator):
         self.overall, _ = self._fitted(z_NL, targets_NL)
         self.own, self.weights = self._fitted_labels(z_NL, targets_NL)
         self.groups = {}
-        for name, rows in group_rows(table, self.by):
+        for name, rows in learning_rows(table, self.by):
             own, weights = self._fitted_labels(z_NL[rows], targets_NL[rows])
             self.groups[name] = {"own": own, "weights": weights}
 
@@ -113,11 +127,31 @@ class _PerLabel(Calibrator):
         }
 
     def restore(self, state: dict[str, Any]) -> Self:
-        """Take over what `state` returned."""
-        self.labels = tuple(state["labels"])
-        self.overall, self.own, self.weights = state["overall"], state["own"], state["weights"]
-        self.groups = state["groups"]
+        """Take over what `state` returned.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is nothing that a fit leaves.
+        """
+        labels = labels_of(state)
+
+        def fits(value: Any, what: str) -> dict[str, list[Any]]:
+            own = items(value["own"], f"{what}: own", len(labels))
+            return {
+                "own": [self._restored(each, f"{what}: own") for each in own],
+                "weights": numbers(value["weights"], f"{what}: weights", len(labels), 0.0, 1.0),
+            }
+
+        overall, fitted, groups = (
+            self._restored(state["overall"], "overall"),
+            fits(state, "labels"),
+            groups_of(state, fits),
+        )
+        self.labels, self.overall, self.groups = labels, overall, groups
+        self.own, self.weights = fitted["own"], fitted["weights"]
         return self
+
+    def _restored(self, fitted: Any, what: str) -> list[Any] | None:
+        return None if fitted is None else self._checked(items(fitted, what), what)
 
     def _logits(self, table: ScoresTable) -> np.ndarray:
         z_NL = logits_of(table)
@@ -185,6 +219,9 @@ class Temperature(_PerLabel):
     def _curve(self, fitted: list[Any], z: np.ndarray) -> np.ndarray:
         return z / fitted[0]
 
+    def _checked(self, fitted: list[Any], what: str) -> list[Any]:
+        return numbers(fitted, f"{what}: temperature", 1, low=math.nextafter(0.0, 1.0))
+
 
 class Platt(_PerLabel):
     """Stretches and shifts logits: sigmoid(a z + b), the slope a never below 0.
@@ -215,6 +252,10 @@ class Platt(_PerLabel):
 
     def _curve(self, fitted: list[Any], z: np.ndarray) -> np.ndarray:
         return fitted[0] * z + fitted[1]
+
+    def _checked(self, fitted: list[Any], what: str) -> list[Any]:
+        slope, intercept = items(fitted, f"{what}: slope and intercept", 2)
+        return [number(slope, f"{what}: slope", low=0.0), number(intercept, f"{what}: intercept")]
 
 
 class Isotonic(_PerLabel):
@@ -249,6 +290,14 @@ class Isotonic(_PerLabel):
     def _curve(self, fitted: list[Any], z: np.ndarray) -> np.ndarray:
         return np.interp(z, fitted[0], fitted[1])
 
+    def _checked(self, fitted: list[Any], what: str) -> list[Any]:
+        x, p = items(fitted, f"{what}: knots", 2)
+        knots = rising(numbers(x, f"{what}: knots"), f"{what}: knots")
+        if not knots:
+            raise ValueError(f"{what}: a curve without knots")
+        values = numbers(p, f"{what}: probabilities", len(knots), 0.0, 1.0)
+        return [knots, rising(values, f"{what}: probabilities")]
+
 
 class PosWeight(_PerLabel):
     """Takes back what a training pos_weight did, and nothing else: p = sigmoid(z - log w). Nothing is learned.
@@ -265,3 +314,6 @@ class PosWeight(_PerLabel):
 
     def _curve(self, fitted: list[Any], z: np.ndarray) -> np.ndarray:
         return z
+
+    def _checked(self, fitted: list[Any], what: str) -> list[Any]:
+        raise ValueError(f"{what} is {fitted!r:.40}; PosWeight learns nothing")

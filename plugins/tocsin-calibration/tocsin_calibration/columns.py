@@ -6,9 +6,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tocsin.plugins import ConfigError, ScoresTable
+from tocsin.plugins import ConfigError, DataError, ScoresTable
 
-__all__ = ["check_shrinkage", "group_rows", "known_cells", "logit", "logits_of", "sigmoid", "weight"]
+__all__ = [
+    "check_shrinkage",
+    "group_rows",
+    "known_cells",
+    "learning_rows",
+    "logit",
+    "logits_of",
+    "sigmoid",
+    "weight",
+]
 
 _FAR = 40.0  # a logit further out says nothing more, and squares of it stay exact
 
@@ -45,6 +54,23 @@ def known_cells(logits: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np
 def weight(seen: int, shrinkage: float) -> float:
     """Return how much an own fit counts against the one it is drawn towards: n / (n + k), 0 for n = 0."""
     return seen / (seen + shrinkage) if seen else 0.0
+
+
+def learning_rows(table: ScoresTable, column: str | None) -> list[tuple[str, np.ndarray]]:
+    """Return what `group_rows` yields, to learn from.
+
+    Raises:
+        DataError: The table has no such column, or no message has a known value in it: whoever asks for fits of their
+            own would get none, and not notice.
+    """
+    found = list(group_rows(table, column))
+    if column is not None and not found:
+        raise DataError(
+            f"by is {column!r}, and none of {len(table):,} messages has a known value in that column, so there is "
+            f"nothing to fit by. Wanted: a column {column!r} with values, or another one. Give scores that have it, or "
+            "leave by out."
+        )
+    return found
 
 
 def check_shrinkage(owner: str, shrinkage: float) -> None:

@@ -8,7 +8,8 @@ from typing import Any, Self
 import numpy as np
 
 from tocsin.plugins import ConfigError, DataError, DecisionRule, ScoresTable, check_same_labels
-from tocsin_calibration.columns import group_rows
+from tocsin_calibration.columns import group_rows, learning_rows
+from tocsin_calibration.states import groups_of, labels_of, number
 
 __all__ = ["ConformalSets", "conformal_threshold", "missed_shares"]
 
@@ -104,7 +105,8 @@ class ConformalSets(DecisionRule):
         """Find the thresholds.
 
         Raises:
-            DataError: No message has a known label, or there is no column that `by` or `groups` names.
+            DataError: No message has a known label, there is no column that `by` or `groups` names, or no known value
+                in that of `by`.
         """
         targets_NL = table.known_targets("A bound on missed labels")
         p_NL = table.probabilities
@@ -117,7 +119,7 @@ class ConformalSets(DecisionRule):
                 "be missed. Give more messages."
             )
         self.groups = {}
-        for name, rows in group_rows(table, self.by):
+        for name, rows in learning_rows(table, self.by):
             units = None if unit_N is None else unit_N[rows]
             threshold, n = conformal_threshold(p_NL[rows], targets_NL[rows], self.alpha, units)
             if n >= self.least_units:
@@ -158,10 +160,19 @@ class ConformalSets(DecisionRule):
         }
 
     def restore(self, state: dict[str, Any]) -> Self:
-        """Take over what `state` returned."""
-        self.labels = tuple(state["labels"])
-        self.threshold, self.units = float(state["threshold"]), int(state["units"])
-        self.groups = {name: float(limit) for name, limit in state["groups"].items()}
+        """Take over what `state` returned.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is nothing that a fit leaves.
+        """
+        labels = labels_of(state)
+
+        def limit(value: Any, what: str) -> float:
+            return number(value, what, 0.0, 1.0)
+
+        threshold, groups = limit(state["threshold"], "threshold"), groups_of(state, limit)
+        self.units = int(number(state["units"], "units", 1))
+        self.labels, self.threshold, self.groups = labels, threshold, groups
         return self
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 
 from tocsin.plugins import ConfigError, DecisionRule, LabelError, ScoresTable, check_same_labels, did_you_mean
+from tocsin_calibration.states import labels_of
 
 __all__ = ["FixedThreshold", "TopK"]
 
@@ -34,14 +35,20 @@ class FixedThreshold(DecisionRule):
 
     def learn(self, table: ScoresTable) -> None:
         """Remember the labels; LabelError for a threshold of a label that is not among them."""
-        if isinstance(self.threshold, dict):
-            unknown = [name for name in self.threshold if name not in table.labels]
-            if unknown:
-                hint = did_you_mean(unknown[0], list(table.labels))
-                raise LabelError(
-                    f"FixedThreshold names the label {unknown[0]!r}, which these scores have not.{hint}"
-                )
+        self._check_names(table.labels)
         self.labels = table.labels
+
+    def _check_names(self, labels: Sequence[str]) -> None:
+        unknown = (
+            [name for name in self.threshold if name not in labels]
+            if isinstance(self.threshold, dict)
+            else []
+        )
+        if unknown:
+            hint = did_you_mean(unknown[0], list(labels))
+            raise LabelError(
+                f"FixedThreshold names the label {unknown[0]!r}, which these scores have not.{hint}"
+            )
 
     def apply(self, table: ScoresTable) -> ScoresTable:
         """Return the table with decisions; LabelError for other labels than learned."""
@@ -59,8 +66,15 @@ class FixedThreshold(DecisionRule):
         return {"labels": list(self.labels)}
 
     def restore(self, state: dict[str, Any]) -> Self:
-        """Take over what `state` returned."""
-        self.labels = tuple(state["labels"])
+        """Take over what `state` returned.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is nothing that a fit leaves.
+            LabelError: `threshold` names a label that it has not.
+        """
+        labels = labels_of(state)
+        self._check_names(labels)
+        self.labels = labels
         return self
 
 
@@ -98,6 +112,10 @@ class TopK(DecisionRule):
         return {"labels": list(self.labels)}
 
     def restore(self, state: dict[str, Any]) -> Self:
-        """Take over what `state` returned."""
-        self.labels = tuple(state["labels"])
+        """Take over what `state` returned.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is nothing that a fit leaves.
+        """
+        self.labels = labels_of(state)
         return self

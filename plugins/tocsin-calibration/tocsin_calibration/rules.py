@@ -10,7 +10,16 @@ from typing import Any, Self
 import numpy as np
 
 from tocsin.plugins import ConfigError, DecisionRule, ScoresTable, check_same_labels
-from tocsin_calibration.columns import check_shrinkage, group_rows, known_cells, logit, sigmoid, weight
+from tocsin_calibration.columns import (
+    check_shrinkage,
+    group_rows,
+    known_cells,
+    learning_rows,
+    logit,
+    sigmoid,
+    weight,
+)
+from tocsin_calibration.states import groups_of, labels_of, numbers
 from tocsin_calibration.thresholds import (
     ALWAYS,
     NEVER,
@@ -69,7 +78,7 @@ class Thresholds(DecisionRule):
         """Choose all thresholds.
 
         Raises:
-            DataError: There is no column that `by` names.
+            DataError: There is no column that `by` names, or no known value in it.
         """
         targets_NL = table.known_targets("A decision rule")
         z_NL = logit(table.probabilities)
@@ -83,7 +92,7 @@ class Thresholds(DecisionRule):
                 self._drawn(cuts, limit)
                 for cuts, limit in zip(_cuts(z_NL[rows], targets_NL[rows]), self.limits, strict=True)
             ]
-            for name, rows in group_rows(table, self.by)
+            for name, rows in learning_rows(table, self.by)
         }
 
     def apply(self, table: ScoresTable) -> ScoresTable:
@@ -110,10 +119,18 @@ class Thresholds(DecisionRule):
         return {"labels": list(self.labels), "thresholds": self.limits, "groups": self.groups}
 
     def restore(self, state: dict[str, Any]) -> Self:
-        """Take over what `state` returned."""
-        self.labels = tuple(state["labels"])
-        self.limits = [float(limit) for limit in state["thresholds"]]
-        self.groups = {name: [float(limit) for limit in limits] for name, limits in state["groups"].items()}
+        """Take over what `state` returned.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is nothing that a fit leaves.
+        """
+        labels = labels_of(state)
+
+        def limits(value: Any, what: str) -> list[float]:
+            return numbers(value, what, len(labels), ALWAYS, NEVER)
+
+        self.limits, self.groups = limits(state["thresholds"], "thresholds"), groups_of(state, limits)
+        self.labels = labels
         return self
 
     def _drawn(self, cuts: Cuts, towards: float) -> float:
@@ -289,6 +306,10 @@ class LeastCost(Thresholds):
         if own is None or own < NEVER:
             return super()._drawn(cuts, towards)
         share = weight(cuts.positives, self.shrinkage)
+        if share == 1.0:
+            return (
+                NEVER  # nothing is drawn, and a message may be as probable as what stands for "never" below
+            )
         return float(sigmoid(share * logit(np.array(1.0 - 1e-7)) + (1.0 - share) * logit(np.array(towards))))
 
     def _shared(self, labels: Sequence[Cuts], pooled: Cuts) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -241,6 +242,55 @@ def test_what_does_not_fit_is_refused() -> None:
         state["members"] = 2
         with pytest.raises(ValueError, match="2 members"):
             kind(**arguments).restore(state)
+
+
+@pytest.mark.parametrize(("kind", "arguments"), CASES)
+def test_a_state_of_endless_members_is_refused_without_room_for_them(
+    kind: Any, arguments: dict[str, Any]
+) -> None:
+    state = json.loads(json.dumps(kind(**arguments).fit(members()).state()))
+    state["members"] = 20_000_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="20000000 members"):
+            kind(**arguments).restore(state)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def _put(*path: Any, value: Any) -> Any:
+    def change(state: Any) -> None:
+        for key in path[:-1]:
+            state = state[key]
+        state[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        (WeightedEnsemble, _put("weights", 0, 0, value=float("nan"))),
+        (WeightedEnsemble, _put("weights", 0, value=[-1.0, 1.0, 1.0])),
+        (MeanEnsemble, _put("weights", 0, value=[0.5, 0.5, 0.5])),
+        (StackingEnsemble, _put("slopes", 0, 0, value=float("inf"))),
+        (StackingEnsemble, _put("intercepts", 1, value=float("nan"))),
+        (RankEnsemble, _put("scales", 0, 0, "logits", 3, value=float("nan"))),
+        (RankEnsemble, _put("scales", 0, 0, "logits", 0, value=99.0)),
+        (RankEnsemble, _put("scales", 0, 0, "ranks", 0, value=0.0)),
+        (RankEnsemble, _put("scales", 0, 0, "ranks", 0, value=0.9)),
+        (RankEnsemble, _put("scales", 0, 0, "ranks", value=[0.5])),
+        (RankEnsemble, _put("scales", 0, 0, "spread", value=0.0)),
+        (RankEnsemble, _put("scales", 0, 0, value={"logits": [], "ranks": [], "spread": 1.0})),
+    ],
+)
+def test_a_state_that_no_fit_leaves_is_refused(kind: Any, change: Any) -> None:
+    state = json.loads(json.dumps(kind().fit(members()).state()))
+    kind().restore(state)
+    change(state)
+    with pytest.raises(ValueError, match=r"weights are|slopes or|a rank scale"):
+        kind().restore(state)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,8 @@ class _Mean(Combining):
             raise ValueError(
                 f"weights of shape {weights_LM.shape} for {len(self.labels)} labels, {self.members} members"
             )
+        if not ((weights_LM >= 0.0).all() and np.allclose(weights_LM.sum(axis=1), 1.0)):
+            raise ValueError("weights are below 0, or do not sum to 1 for each label")
         self.weights_LM = weights_LM
 
 

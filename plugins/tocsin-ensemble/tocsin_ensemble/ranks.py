@@ -46,6 +46,19 @@ class RankScale:
         spread = float(np.sort(reference_N).std())
         return cls(z_K, ranks_K, spread if spread > 1e-9 else 1.0)
 
+    @property
+    def usable(self) -> bool:
+        """Whether it is one that `of` may make."""
+        z_K, ranks_K = self.logits_K, self.ranks_K
+        return (
+            z_K.ndim == 1
+            and z_K.shape == ranks_K.shape
+            and len(z_K) > 0
+            and bool(np.isfinite(z_K).all() and (np.diff(z_K) > 0).all() and (np.diff(ranks_K) > 0).all())
+            and bool(ranks_K[0] > 0.0 and ranks_K[-1] < 1.0)
+            and 0.0 < self.spread < np.inf
+        )
+
     def ranks(self, logits: np.ndarray) -> np.ndarray:
         """Return the ranks of logits of any shape, inside (0, 1)."""
         inside = np.interp(logits, self.logits_K, self.ranks_K)
@@ -131,8 +144,11 @@ class RankEnsemble(Combining):
             ]
             for scales_L in state["scales"]
         ]
-        if [len(scales_L) for scales_L in scales_ML] != [len(self.labels)] * self.members:
+        # compared one by one: a list of as many as a damaged file says may be larger than the memory
+        if len(scales_ML) != self.members or any(len(each) != len(self.labels) for each in scales_ML):
             raise ValueError(
                 f"rank scales are not those of {self.members} members, {len(self.labels)} labels"
             )
+        if not all(scale.usable for scales_L in scales_ML for scale in scales_L):
+            raise ValueError("a rank scale does not rise inside (0, 1), or holds no finite logits")
         self.scales_ML = scales_ML

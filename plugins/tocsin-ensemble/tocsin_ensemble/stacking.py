@@ -82,4 +82,6 @@ class StackingEnsemble(Combining):
                 f"slopes of shape {slopes_LM.shape} and {intercepts_L.size} intercepts for {len(self.labels)} labels, "
                 f"{self.members} members"
             )
+        if not (np.isfinite(slopes_LM).all() and np.isfinite(intercepts_L).all()):
+            raise ValueError("slopes or intercepts are not finite")
         self.slopes_LM, self.intercepts_L = slopes_LM, intercepts_L
