@@ -1,6 +1,7 @@
 """Writing a bundle: one folder that transformers, sentence-transformers and Tocsin load."""
 
 import copy
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,6 +85,10 @@ def save_bundle(
             max_length,
         )
         canaries = make_canaries(predictor, cleaner)
+        if not all(math.isfinite(each) for canary in canaries for each in canary.probabilities):
+            raise BundleError(
+                f"{folder} was not written, since the trained network gives NaN for some texts."
+            )
         del predictor  # its copy of the network, before verify_written loads another
         (part / "README.md").write_text(card, encoding="utf-8")
         write_manifest(

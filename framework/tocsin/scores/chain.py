@@ -141,9 +141,14 @@ def fit_chain(
 
 
 def shared_messages(table: ScoresTable, other: ScoresTable) -> int:
-    """Return how many of the other table's messages stand in the first, by id."""
-    known = set(map(repr, table.ids))
-    return sum(repr(one) in known for one in other.ids)
+    """Return how many of the other table's messages stand in the first: by id, and with the same scores.
+
+    Ids alone say little: other programs often number the rows of each file.
+    """
+    places = {repr(one): row for row, one in enumerate(table.ids)}
+    rows_M = np.array([places.get(repr(one), -1) for one in other.ids], dtype=np.int64)
+    found_NL, told_ML = table.raw_probabilities[rows_M], other.raw_probabilities
+    return int(np.count_nonzero((rows_M >= 0) & np.isclose(found_NL, told_ML, rtol=0, atol=1e-6).all(axis=1)))
 
 
 def ids_digest(table: ScoresTable) -> str:
