@@ -80,6 +80,8 @@ def test_parquet_and_csv_and_our_own_file_agree(tmp_path: Path) -> None:
         (LONG + "x,fire,0.5,0,\n", "stand twice, the first of them message 'x' and label 'fire'"),
         (LONG.replace("0.75,1,no", "0.75,1,en"), "'lang' says different things of message '8'"),
         (WIDE.replace("prob.flood", "prob.fire"), "1 columns stand twice, the first of them 'prob.fire'"),
+        (WIDE.replace("\n8,", "\n007,"), r"The id '007' stands in rows 1, 2; one row a message"),
+        (WIDE + WIDE.partition("\n")[2], r"The id '007' stands in rows 1, 4, and 2 more ids"),
         ("", "CSV"),
         ("id,prob.a\n1,0.5,7\n", "CSV"),
     ],

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tocsin.errors import DataError
 
-__all__ = ["numbers", "objects", "strings"]
+__all__ = ["check_unique", "numbers", "objects", "strings"]
+
+_ROWS_SHOWN = 5
 
 
 def strings(ids: np.ndarray) -> np.ndarray:
@@ -25,6 +28,27 @@ def strings(ids: np.ndarray) -> np.ndarray:
         row = int(np.flatnonzero(found.is_null().to_numpy(zero_copy_only=False))[0]) + 1
         raise DataError(f"{found.null_count:,} messages have no id. Every message needs one.", row=row)
     return found.to_numpy(zero_copy_only=False)
+
+
+def check_unique(ids: np.ndarray, file: str | Path) -> None:
+    """Refuse ids (N,) that stand in several rows of a file: which score of the message counts, nothing tells.
+
+    Raises:
+        DataError: Names the first such id and its rows.
+    """
+    counts = pc.value_counts(pa.array(ids, pa.string()))
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    if not len(repeated):
+        return
+    first = repeated[0].as_py()
+    rows = np.flatnonzero(ids == first["values"]) + 1
+    shown = ", ".join(map(str, rows[:_ROWS_SHOWN])) + (", …" if len(rows) > _ROWS_SHOWN else "")
+    others = f", and {len(repeated) - 1:,} more ids stand in several rows" if len(repeated) > 1 else ""
+    raise DataError(
+        f"The id {first['values']!r} stands in rows {shown}{others}; one row a message is wanted. Give every message an "
+        "id of its own, or leave out the rows that repeat.",
+        file=file,
+    )
 
 
 def numbers(column: pa.ChunkedArray, name: str, file: str | Path | None) -> np.ndarray:

@@ -35,7 +35,7 @@ from tocsin.errors import DataError, LabelError
 from tocsin.labels.schemes import label_digest
 from tocsin.labels.targets import hard_targets, is_soft
 from tocsin.logits import PROBABILITY_LIMIT, sigmoid
-from tocsin.scores.arrays import numbers, objects, strings
+from tocsin.scores.arrays import check_unique, numbers, objects, strings
 
 __all__ = ["PROBABILITY_LIMIT", "ScoresTable", "sigmoid"]
 
@@ -357,12 +357,14 @@ class ScoresTable:
         """Read a scores file: ours, or one that another program wrote (Parquet or CSV, see `tocsin.scores.foreign`).
 
         Raises:
-            DataError: For a missing or torn file, missing columns, wrong values.
+            DataError: For a missing or torn file, missing columns, wrong values, an id in several rows.
             LabelError: When the label columns are not those that the file's own metadata tells.
         """
         from tocsin.scores.foreign import read_columns
 
-        return cls.from_arrow(read_columns(path), file=path)
+        table = cls.from_arrow(read_columns(path), file=path)
+        check_unique(table.ids, path)
+        return table
 
 
 def _umask() -> int:
