@@ -132,6 +132,14 @@ def test_wrong_command_lines_exit_with_2_and_help_with_0(verb, capsys: pytest.Ca
     assert "\n" not in verb.HELP
 
 
+@pytest.mark.parametrize("verb", [evaluate, compare])
+@pytest.mark.parametrize(("given", "likely"), [("40", "0.4"), ("-0.1", "0.5"), ("nan", "0.5")])
+def test_a_threshold_is_a_probability(verb, given: str, likely: str) -> None:  # type: ignore[no-untyped-def]
+    said = rf"--threshold is {float(given)}; wanted a probability from 0 to 1, such as {likely}\."
+    with pytest.raises(ConfigError, match=said):
+        verb.main(["--scores", "a.parquet", "b.parquet", "--threshold", given])
+
+
 def test_nothing_heavy_is_imported() -> None:
     code = (
         "import sys, tocsin.cli.evaluate, tocsin.cli.compare\n"

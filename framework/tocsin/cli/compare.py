@@ -16,7 +16,7 @@ def main(argv: list[str]) -> int:
     Raises:
         TocsinError: For files that cannot be compared; SystemExit(2) for a wrong command line.
     """
-    from tocsin.cli.evaluate import add_common_arguments, json_text, model_names, write_text
+    from tocsin.cli.evaluate import add_common_arguments, check_threshold, json_text, model_names, write_text
     from tocsin.text.progress import table_console
 
     parser = argparse.ArgumentParser(
@@ -45,6 +45,7 @@ def main(argv: list[str]) -> int:
         "--output", type=Path, metavar="DIR", help="write comparison.json and comparison.md here"
     )
     options = parser.parse_args(argv)
+    check_threshold(options.threshold)
 
     from tocsin.scores.comparison import compare
     from tocsin.scores.comparison_report import comparison_sections, comparison_to_dict

@@ -25,6 +25,7 @@ def main(argv: list[str]) -> int:
         TocsinError: For files, columns or settings that do not fit; SystemExit(2) for a wrong command line.
     """
     options = _parser().parse_args(argv)
+    check_threshold(options.threshold)
 
     from tocsin.errors import ConfigError
     from tocsin.plugins.manager import load_plugins
@@ -176,6 +177,17 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         help="probability from which a label is on, for F1 (default %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def check_threshold(threshold: float) -> None:
+    """Refuse a --threshold that is no probability."""
+    from tocsin.errors import ConfigError
+
+    if not 0 <= threshold <= 1:
+        likely = threshold / 100 if 1 < threshold <= 100 else 0.5
+        raise ConfigError(
+            f"--threshold is {threshold}; wanted a probability from 0 to 1, such as {likely:g}."
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
