@@ -152,7 +152,7 @@ def wrong_digest(path: Path) -> None:
         (without_column, DataError, "Columns are missing: target.label 1"),
         (without_label, LabelError, "the metadata names the labels"),
         (foreign, DataError, "This is no scores table.*it has text"),
-        (words, DataError, "'logit.fire' holds string"),
+        (words, DataError, "row 1: Column 'logit.fire' holds 'high'; numbers are wanted"),
         (wrong_target, DataError, "row 2.*target of message 'b' for label 'fire' is 2"),
         (wrong_digest, LabelError, "label digest"),
         (repeated_id, DataError, r"The id 'b' stands in rows 2, 4; one row a message"),
