@@ -118,7 +118,7 @@ def _check_text(path: Path, delimiter: str) -> None:
     with path.open("rb") as file:
         line = file.readline()
     if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in line:
-        raise DataError(f"The file is UTF-16. {_NOT_UTF8}", file=path)
+        raise DataError("The file is UTF-16; UTF-8 is wanted. Save it once more, as CSV in UTF-8.", file=path)
     try:
         header = line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
