@@ -29,6 +29,8 @@ __all__ = [
     "did_you_mean",
 ]
 
+_BEGINNING = 3  # letters of which a name may be told
+
 
 class TocsinError(Exception):
     """Base of all errors that Tocsin raises on purpose."""
@@ -75,8 +77,23 @@ class TrainingError(TocsinError):
 
 
 def did_you_mean(given: str, known: list[str]) -> str:
-    """Return " Did you mean 'x'?" for the closest known name, or "" when none is close."""
+    """Return " Did you mean 'x'?" for the closest known name, or "" when none is close.
+
+    A name that begins as the given one does comes first, as Mean begins MeanEnsemble, whatever the case; the shortest
+    of several.
+    """
     from difflib import get_close_matches
 
-    close = get_close_matches(given, known, n=1)
+    folded = given.casefold()
+    begun = [name for name in known if len(given) >= _BEGINNING and name.casefold().startswith(folded)]
+    close = (
+        sorted(begun, key=len)
+        or get_close_matches(given, known, n=1)
+        # case is the commonest slip, and too far for difflib in a short name
+        or [
+            name
+            for name in known
+            if name.casefold() in get_close_matches(folded, map(str.casefold, known), n=1)
+        ]
+    )
     return f" Did you mean {close[0]!r}?" if close else ""

@@ -311,6 +311,11 @@ def test_scores_without_languages_are_not_calibrated_by_them(tmp_path: Path, cap
         (["--by", "genre"], "genre"),
         (["--by", "lang", "--rule", "TopK"], "TopK has no option `by`"),
         (["--folds", "1"], "folds is 1"),
+        (["--groups", "event"], "--groups event: there is no column 'event' in it"),
+        (
+            ["--apply", "none.parquet", "--output", "o", "--scores", "nor.this"],
+            "none.parquet: There is no such",
+        ),
         (["--rule", "PrecisionFloor", "--rule.floor", "2"], "floor is 2"),
     ],
 )
@@ -330,7 +335,18 @@ def test_test_scores_and_other_labels_are_refused(tmp_path: Path, capsys) -> Non
     assert (
         main(["calibrate", "--scores", str(tmp_path / "turned.parquet"), "--bundle", BUNDLE, "--force"]) == 2
     )
-    assert "water" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert f"the labels of the scores are not those of the bundle {BUNDLE}: the same labels in another" in err
+    turned = tmp_path / "turned.parquet"
+    renamed = tmp_path / "renamed.parquet"
+    replace(table, labels=("Water", *table.labels[1:])).write(renamed)
+    first = table.labels[0]
+    for path, said in ((turned, "the same labels in"), (renamed, f"they lack {first!r} and have 'Water'")):
+        assert main(["calibrate", "--scores", SCORES, "--apply", str(path), "--output", "o"]) == 2
+        assert (
+            f"the labels of --apply {path} are not those of --scores {SCORES}: {said}"
+            in capsys.readouterr().err
+        )
 
 
 def test_scores_of_another_program_are_calibrated_and_evaluated(tmp_path: Path) -> None:
@@ -339,7 +355,7 @@ def test_scores_of_another_program_are_calibrated_and_evaluated(tmp_path: Path) 
     for name, rows in (("validation", 300), ("test", 200)):
         truth = generator.random(rows)
         on = generator.random(rows) < truth
-        cells = [f"{i},{p**3:.6f},{int(y)}" for i, (p, y) in enumerate(zip(truth, on, strict=True))]
+        cells = [f"{name} {i},{p**3:.6f},{int(y)}" for i, (p, y) in enumerate(zip(truth, on, strict=True))]
         (tmp_path / f"{name}.csv").write_text("id,prob.flood,target.flood\n" + "\n".join(cells) + "\n")
     out = tmp_path / "out"
     given = [
@@ -358,7 +374,7 @@ def test_scores_of_another_program_are_calibrated_and_evaluated(tmp_path: Path) 
     assert np.mean((table.probabilities - y) ** 2) < np.mean((raw.probabilities - y) ** 2)
     assert main(["evaluate", "--scores", str(out / "test.parquet"), "--draws", "20"]) == 0
     chain = (out / "chain.json").read_text()
-    poisoned = [f"{i},0.5,{i % 2}" for i in range(50)]
+    poisoned = [f"test {i},0.5,{i % 2}" for i in range(50)]
     (tmp_path / "test.csv").write_text("id,prob.flood,target.flood\n" + "\n".join(poisoned) + "\n")
     assert main([*given, "--apply", str(tmp_path / "test.csv"), "--output", str(out)]) == 0
     assert (out / "chain.json").read_text() == chain

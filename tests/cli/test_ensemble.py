@@ -362,6 +362,8 @@ def test_what_wants_one_network_says_so(tmp_path: Path, capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["--groups", "event"], f"{SCORES[0]}: --groups event: there is no column 'event' in it"),
+        (["--ensembler", "Mean"], "Did you mean 'MeanEnsemble'?"),
         (["--ensembler", "MeanEnsembel"], "Did you mean 'MeanEnsemble'"),
         (["--ensembler.of", "ranks"], "ranks"),
         (["--ensembler", "null"], "There is no ensembler"),

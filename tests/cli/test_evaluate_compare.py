@@ -128,8 +128,34 @@ def test_wrong_command_lines_exit_with_2_and_help_with_0(verb, capsys: pytest.Ca
     with pytest.raises(SystemExit) as caught:
         verb.main(["--help"])
     assert caught.value.code == 0
-    assert "--scores" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "--scores" in shown
+    assert "Parquet, CSV or TSV" in " ".join(shown.split())
     assert "\n" not in verb.HELP
+
+
+@pytest.mark.parametrize("verb", [evaluate, compare])
+@pytest.mark.parametrize(("given", "likely"), [("40", "0.4"), ("-0.1", "0.5"), ("nan", "0.5")])
+def test_a_threshold_is_a_probability(verb, given: str, likely: str) -> None:  # type: ignore[no-untyped-def]
+    said = rf"--threshold is {float(given)}; wanted a probability from 0 to 1, such as {likely}\."
+    with pytest.raises(ConfigError, match=said):
+        verb.main(["--scores", "a.parquet", "b.parquet", "--threshold", given])
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_compare_wants_two_files(count: int) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"compare wants two scores files, --scores A B, and got {count}: a\.csv"
+    ):
+        compare.main(["--scores", *["a.csv", "b.csv", "c.csv"][:count]])
+
+
+@pytest.mark.parametrize("verb", [evaluate, compare])
+def test_groups_that_are_no_column(verb, files: list[str]) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(
+        DataError, match=r"good\.parquet: --groups event: there is no column 'event'.*Columns: lang,"
+    ):
+        verb.main(["--scores", *files, "--groups", "event", "--draws", "1"])
 
 
 def test_nothing_heavy_is_imported() -> None:

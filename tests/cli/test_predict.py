@@ -171,11 +171,13 @@ def test_a_text_column_of_numbers_is_named_by_row(
     [
         (["--input", "{in}", "--output", "{in}"], "is the input file"),
         (["--input", "{in}", "--output", "{out}", "--keep", "id"], "uses these names itself"),
-        (["--input", "{in}"], "wants --output"),
+        (["--input", "{in}"], "wants --output FILE.parquet"),
+        (["--input", "{in}"], "--input {in} --output in-predictions.parquet"),
         (["--input", "{in}", "--output", "{out}.xlsx"], "ending in .parquet, .csv or .tsv"),
         ([], "give either"),
         (["--input", "{missing}", "--output", "{out}"], "no such file"),
-        (["--input", "{in}", "--output", "{out}", "--text-column", "tekst"], "tekst"),
+        (["--input", "{in}", "--output", "{out}", "--text-column", "tekst"], "--text-column NAME"),
+        (["--input", "{in}", "--output", "{out}", "--keep", "tekst"], "'text' for 'tekst'"),
     ],
 )
 def test_calls_that_cannot_be_meant(
@@ -185,8 +187,19 @@ def test_calls_that_cannot_be_meant(
     before = given.read_bytes()
     places = {"in": given, "out": tmp_path / "out.parquet", "missing": tmp_path / "missing.csv"}
     assert _predict(run, *(argument.format(**places) for argument in arguments)) == 2
-    assert message in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert message.format(**places) in err
+    assert "usage:" not in err
     assert given.read_bytes() == before
+
+
+def test_columns_are_checked_before_the_model_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in.csv").write_text("id,message\n1,fire\n")
+    arguments = ["--input", str(tmp_path / "in.csv"), "--output", str(tmp_path / "out.parquet")]
+    assert main(["predict", "--bundle", str(tmp_path / "none"), *arguments]) == 2
+    assert "has no column 'text'" in capsys.readouterr().err
 
 
 def test_texts_on_the_command_line_are_shown(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -173,13 +173,31 @@ def test_digest() -> None:
 
 @pytest.mark.parametrize(
     ("given_names", "match"),
-    [(["b", "a"], "another order"), (["a"], r"missing \['b'\]"), (["a", "b", "c"], r"added \['c'\]")],
+    [
+        (
+            ["b", "a"],
+            r"another order; label 1 is 'b', and 'a' is wanted\.\n  given:  \['b', 'a'\]\n  wanted: \['a', 'b'\]\nPut",
+        ),
+        (["a"], "they lack 'b'\\. Rename"),
+        (["a", "b", "c"], "they have 'c'\\. Rename"),
+        (["a", "B"], "they lack 'b' and have 'B'\\. Rename"),
+        (["a", "b", "a"], r"a label stands twice in \['a', 'b', 'a'\]"),
+    ],
 )
 def test_labels_that_differ(given_names: list[str], match: str) -> None:
-    with pytest.raises(LabelError, match=match) as caught:
-        check_same_labels(given_names, ("a", "b"), where="checkpoint last.ckpt")
-    for part in ("checkpoint last.ckpt", str(given_names), "['a', 'b']"):
-        assert part in str(caught.value)
+    said = f"the file's labels are not those of checkpoint last.ckpt: .*{match}"
+    with pytest.raises(LabelError, match=said) as caught:
+        check_same_labels(given_names, ("a", "b"), where="checkpoint last.ckpt", what="the file's labels")
+    assert ("into the wanted order" in str(caught.value)) == (sorted(given_names) == ["a", "b"])
+
+
+def test_of_many_labels_ten_are_named() -> None:
+    names = [f"label {i}" for i in range(36)]
+    for others in (names[::-1], [f"other {i}" for i in range(36)]):
+        with pytest.raises(LabelError, match="and 26 more") as caught:
+            check_same_labels(others, names, where="the bundle")
+        assert "label 10'" not in str(caught.value)
+        assert len(str(caught.value)) < 700
 
 
 def test_labels_that_agree() -> None:

@@ -66,7 +66,31 @@ def test_parquet_and_csv_and_our_own_file_agree(tmp_path: Path) -> None:
     [
         (WIDE.replace("0.9", "1.2"), r"row 1: .*1\.2, of message '007' for label 'fire'"),
         (WIDE.replace("target.flood", "truth"), r"Columns are missing: target\.flood"),
-        (WIDE.replace("0.25", ""), r"'8' for label 'fire' is NaN"),
+        (
+            WIDE.replace("0.9", "1.2"),
+            r"from 0\.1 to 1\.2; 0 to 1 is wanted\. Are they logits\? Percentages\? Divide by 100\.",
+        ),
+        (WIDE.replace("0.9", "90"), r"Percentages\? Divide by 100\."),
+        (WIDE.replace("0.9", "-2"), r"Are they logits\? The first"),
+        (WIDE.replace("0.9", "200"), r"Are they logits\? The first"),
+        (
+            WIDE.replace("0.25", ""),
+            r"row 2: The score of message '8' for label 'fire' is missing: the cell is empty \(1 such cells",
+        ),
+        (LONG.replace("0.25", ""), r"message '8' for label 'fire' is missing: the cell is empty"),
+        (WIDE.partition("\n")[0] + "\n", "The file has no messages"),
+        (LONG.partition("\n")[0] + "\n", "The file has no messages"),
+        (
+            WIDE.replace(",1,0,news", ",1,yes,news"),
+            r"row 1: Column 'target\.flood' holds 'yes'; .* A target is 0, 1",
+        ),
+        (
+            WIDE.replace("0.25,0.75", '0.25,"0,75"'),
+            r"row 2: Column 'prob\.flood' holds '0,75'; .* with a point",
+        ),
+        (WIDE.replace(",", ";"), "fields are separated by ';'; a comma is wanted"),
+        (WIDE.replace(",", ";").replace("0.", "0,"), "fields are separated by ';'; a comma is wanted"),
+        (WIDE.replace(",", "\t"), "fields are separated by a tab; a comma is wanted"),
         (
             WIDE.replace("\n8,no,0.25,0.75,,1", "\n8,no,0.25,0.75,,2"),
             "0, 1, a probability in between, or null",
@@ -80,6 +104,8 @@ def test_parquet_and_csv_and_our_own_file_agree(tmp_path: Path) -> None:
         (LONG + "x,fire,0.5,0,\n", "stand twice, the first of them message 'x' and label 'fire'"),
         (LONG.replace("0.75,1,no", "0.75,1,en"), "'lang' says different things of message '8'"),
         (WIDE.replace("prob.flood", "prob.fire"), "1 columns stand twice, the first of them 'prob.fire'"),
+        (WIDE.replace("\n8,", "\n007,"), r"The id '007' stands in rows 1, 2; one row a message"),
+        (WIDE + WIDE.partition("\n")[2], r"The id '007' stands in rows 1, 4, and 2 more ids"),
         ("", "CSV"),
         ("id,prob.a\n1,0.5,7\n", "CSV"),
     ],
@@ -105,6 +131,49 @@ def test_a_decision_is_yes_or_no(tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), tmp_path / "scores.parquet")
     with pytest.raises(DataError, match=r"row 2: .*'decision\.x' has no decision in 1 rows"):
         ScoresTable.read(tmp_path / "scores.parquet")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "cp1252"])
+@pytest.mark.parametrize("text", [WIDE.replace("news", "é"), WIDE.replace("fire", "é")])
+def test_other_encodings_are_named(tmp_path: Path, encoding: str, text: str) -> None:
+    (tmp_path / "scores.csv").write_bytes(text.encode(encoding))
+    with pytest.raises(DataError, match="UTF-8 is wanted"):
+        ScoresTable.read(tmp_path / "scores.csv")
+
+
+def test_a_parquet_file_is_read_whatever_its_ending(tmp_path: Path) -> None:
+    table = ScoresTable.read(written(tmp_path / "wide.csv", WIDE))
+    for name in ("scores", "scores.dat", "scores.PQ"):
+        table.write(tmp_path / name)
+        assert list(ScoresTable.read(tmp_path / name).ids) == list(table.ids)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("s.xlsx", r"The ending '\.xlsx' is not known"), ("s", "The file has no ending")]
+)
+def test_a_file_of_another_kind_is_told_what_is_wanted(tmp_path: Path, name: str, said: str) -> None:
+    with pytest.raises(
+        DataError, match=rf"{said}, and this is no Parquet file; wanted \.parquet, \.csv or \.tsv"
+    ):
+        ScoresTable.read(written(tmp_path / name, "PK"))
+
+
+def test_of_a_folder_its_scores_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"This is a folder; .* None lies in it"):
+        ScoresTable.read(tmp_path)
+    (tmp_path / "scores").mkdir()
+    written(tmp_path / "scores" / "notes.md", "")
+    for number in range(7):
+        written(tmp_path / "scores" / f"{number}.parquet", "")
+    with pytest.raises(DataError, match=r"In it lie: .*scores/0\.parquet, .*scores/4\.parquet and 2 more\.$"):
+        ScoresTable.read(tmp_path)
+
+
+def test_a_tsv_with_commas_is_told_to_have_tabs(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"fields are separated by ','; a tab is wanted in a file that ends in \.tsv"
+    ):
+        ScoresTable.read(written(tmp_path / "scores.tsv", WIDE))
 
 
 def test_a_missing_file_and_a_torn_one(tmp_path: Path) -> None:

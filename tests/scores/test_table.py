@@ -133,6 +133,10 @@ def wrong_target(path: Path) -> None:
     pq.write_table(pa.table({"id": ["a", "b"], "logit.fire": [0.1, 0.2], "target.fire": [1, 2]}), path)
 
 
+def repeated_id(path: Path) -> None:
+    pq.write_table(pa.table({"id": [*"abcb"], "logit.fire": [0.1, 0.2, 0.3, 0.2]}), path)
+
+
 def wrong_digest(path: Path) -> None:
     table = pq.read_table(path)
     pq.write_table(
@@ -148,9 +152,10 @@ def wrong_digest(path: Path) -> None:
         (without_column, DataError, "Columns are missing: target.label 1"),
         (without_label, LabelError, "the metadata names the labels"),
         (foreign, DataError, "This is no scores table.*it has text"),
-        (words, DataError, "'logit.fire' holds string"),
+        (words, DataError, "row 1: Column 'logit.fire' holds 'high'; numbers are wanted"),
         (wrong_target, DataError, "row 2.*target of message 'b' for label 'fire' is 2"),
         (wrong_digest, LabelError, "label digest"),
+        (repeated_id, DataError, r"The id 'b' stands in rows 2, 4; one row a message"),
     ],
 )
 def test_unusable_files_are_named(damage, error: type[Exception], message: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -264,6 +264,20 @@ def test_csv_delimiter_and_quotes(tmp_path: Path) -> None:
         CsvReader(delimiter=";;")
 
 
+@pytest.mark.parametrize(
+    ("name", "sign", "said"),
+    [("m.csv", ";", "';'; a comma"), ("m.csv", "\t", "a tab; a comma"), ("m.tsv", ",", "','; a tab")],
+)
+def test_another_sign_between_fields_is_named(tmp_path: Path, name: str, sign: str, said: str) -> None:
+    path = tmp_path / name
+    path.write_text(f"id{sign}text\n1{sign}fire\n")
+    with pytest.raises(DataError, match=f"fields are separated by {said} is wanted") as caught:
+        rows_of(path, ["text"])
+    assert str(path) in str(caught.value)
+    # a column may be called so, as long as it is what was asked for
+    assert rows_of(path, [f"id{sign}text"]) == [{f"id{sign}text": f"1{sign}fire"}]
+
+
 def test_csv_with_a_column_twice(tmp_path: Path) -> None:
     path = tmp_path / "messages.csv"
     path.write_text("text,text,id\na,b,1\n")

@@ -64,7 +64,9 @@ def check_room(folder: Path, chain: Chain, *, force: bool) -> None:
         ConfigError: The chain reads a column that no bundle has.
     """
     manifest = read_labelled_manifest(folder)
-    check_same_labels(chain.labels, manifest.labels, where="the scores, beside those of the bundle,")
+    check_same_labels(
+        chain.labels, manifest.labels, where=f"the bundle {folder}", what="the labels of the scores"
+    )
     check_columns(chain)
     if manifest.chain is not None and not force:
         run = manifest.chain.facts.get("run", "")

@@ -9,9 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tocsin.cli.evaluate import json_text, write_text
+from tocsin.cli.evaluate import check_groups, json_text, write_text
 from tocsin.cli.judging import add_judging, refuse_leftovers
-from tocsin.errors import ConfigError, PluginError
+from tocsin.errors import ConfigError, DataError, PluginError
+from tocsin.labels.schemes import check_same_labels
 from tocsin.plugins import Calibrator, DecisionRule
 from tocsin.plugins.diagnosis import Diagnosis
 from tocsin.plugins.given import read_arguments
@@ -61,11 +62,19 @@ def main(argv: Sequence[str]) -> int:
     from tocsin.scores.table import ScoresTable
 
     table = ScoresTable.read(options.scores)
+    check_groups(options.groups, [options.scores], [table])
     if options.bundle is not None:
         from tocsin.bundles.chain import check_room
 
         check_room(Path(options.bundle), Chain(labels=table.labels, **steps), force=options.force)
     others = [ScoresTable.read(path) for path in options.apply]
+    for path, other in zip(options.apply, others, strict=True):
+        check_same_labels(
+            other.labels,
+            table.labels,
+            where=f"--scores {options.scores}",
+            what=f"the labels of --apply {path}",
+        )
     chain = fit_chain(table, **steps)
     applied = [chain.apply(other) for other in others]
     report = assess_chain(
@@ -119,7 +128,8 @@ def _parser(registry: Registry) -> PlainSpeaking:
         "--by",
         type=str | None,
         default=None,
-        help="Fits of their own for each value of a column, drawn towards the one for all: lang.",
+        help="Fits of their own for each value of a column, drawn towards the one for all: lang or a slice column, "
+        "such as genre. A chain that goes into a bundle takes lang alone.",
     )
     add_judging(parser)
     parser.add_argument(
@@ -152,6 +162,9 @@ def _check(options: Any, given: dict[str, Any], registry: Registry) -> None:
         raise ConfigError("Neither a calibrator nor a rule is left: there is nothing to fit.")
     if options.apply and options.output is None:
         raise ConfigError("--apply wants --output DIR, the folder that the calibrated files go to.")
+    absent = next((path for path in options.apply if not Path(path).exists()), None)
+    if absent is not None:
+        raise DataError("There is no such scores file to --apply the chain to.", file=absent)
     targets = [_target(path) for path in options.apply]
     if options.output is not None:
         folder = Path(options.output)

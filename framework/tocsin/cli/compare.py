@@ -16,7 +16,15 @@ def main(argv: list[str]) -> int:
     Raises:
         TocsinError: For files that cannot be compared; SystemExit(2) for a wrong command line.
     """
-    from tocsin.cli.evaluate import add_common_arguments, json_text, model_names, write_text
+    from tocsin.cli.evaluate import (
+        add_common_arguments,
+        check_groups,
+        check_threshold,
+        json_text,
+        model_names,
+        write_text,
+    )
+    from tocsin.errors import ConfigError
     from tocsin.text.progress import table_console
 
     parser = argparse.ArgumentParser(
@@ -24,11 +32,11 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument(
         "--scores",
-        nargs=2,
+        nargs="+",  # a wrong number is refused below, in words
         type=Path,
         required=True,
-        metavar=("A", "B"),
-        help="two scores files of one split",
+        metavar="FILE",
+        help="two scores files of one split (Parquet, CSV or TSV)",
     )
     add_common_arguments(parser)
     parser.add_argument(
@@ -45,6 +53,13 @@ def main(argv: list[str]) -> int:
         "--output", type=Path, metavar="DIR", help="write comparison.json and comparison.md here"
     )
     options = parser.parse_args(argv)
+    if len(options.scores) != 2:
+        given = " ".join(map(str, options.scores))
+        raise ConfigError(
+            f"compare wants two scores files, --scores A B, and got {len(options.scores)}: {given}. "
+            "`tocsin evaluate` takes any number."
+        )
+    check_threshold(options.threshold)
 
     from tocsin.scores.comparison import compare
     from tocsin.scores.comparison_report import comparison_sections, comparison_to_dict
@@ -52,6 +67,7 @@ def main(argv: list[str]) -> int:
     from tocsin.scores.table import ScoresTable
 
     a, b = (ScoresTable.read(path) for path in options.scores)
+    check_groups(options.groups, options.scores[:1], [a])
     names = model_names(options.scores, (a, b), options.name)
     found = compare(
         a,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tocsin.cli.evaluate import json_text, model_names, write_text
+from tocsin.cli.evaluate import check_groups, json_text, model_names, write_text
 from tocsin.cli.judging import add_judging, refuse_leftovers
 from tocsin.errors import ConfigError, PluginError
 from tocsin.plugins import Ensembler
@@ -67,6 +67,9 @@ def main(argv: Sequence[str]) -> int:
     from tocsin.text.progress import progress_bar
 
     members = _read(options)
+    check_groups(options.groups, options.scores[:1], members.tables[:1])  # each has the columns of all
+    if members.tests is not None:
+        check_groups(options.groups, options.test[:1], members.tests[:1])
     title = "ensemble" if options.output is None else Path(options.output).name or "ensemble"
     chain = fit_ensemble(ensembler, members.tables, members.names, title)
     if members.bundles:

@@ -25,6 +25,7 @@ def main(argv: list[str]) -> int:
         TocsinError: For files, columns or settings that do not fit; SystemExit(2) for a wrong command line.
     """
     options = _parser().parse_args(argv)
+    check_threshold(options.threshold)
 
     from tocsin.errors import ConfigError
     from tocsin.plugins.manager import load_plugins
@@ -35,6 +36,7 @@ def main(argv: list[str]) -> int:
     from tocsin.text.progress import table_console
 
     tables = [ScoresTable.read(path) for path in options.scores]
+    check_groups(options.groups, options.scores, tables)
     names = model_names(options.scores, tables, options.name)
     prior = None
     if options.prior is not None:
@@ -178,10 +180,41 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
+def check_groups(groups: str | None, paths: Sequence[Path | str], tables: Sequence[ScoresTable]) -> None:
+    """Refuse a --groups that a table has no column for."""
+    from tocsin.errors import DataError
+
+    for path, table in zip(paths, tables, strict=True):
+        known = ["lang", *table.slices]
+        if groups is not None and groups not in known:
+            raise DataError(
+                f"--groups {groups}: there is no column {groups!r} in it. --groups names a column, such as the event "
+                "or the source of a message, whose rows with one value belong together and are drawn as one. Columns: "
+                f"{', '.join(known)}.",
+                file=path,
+            )
+
+
+def check_threshold(threshold: float) -> None:
+    """Refuse a --threshold that is no probability."""
+    from tocsin.errors import ConfigError
+
+    if not 0 <= threshold <= 1:
+        likely = threshold / 100 if 1 < threshold <= 100 else 0.5
+        raise ConfigError(
+            f"--threshold is {threshold}; wanted a probability from 0 to 1, such as {likely:g}."
+        )
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tocsin evaluate", description=f"P{HELP[1:]}.".replace("%", "%%"))
+    parser = argparse.ArgumentParser(prog="tocsin evaluate", description=f"P{HELP[1:]}.")
     parser.add_argument(
-        "--scores", nargs="+", type=Path, required=True, metavar="FILE", help="scores files (Parquet)"
+        "--scores",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="scores files (Parquet, CSV or TSV)",
     )
     add_common_arguments(parser)
     parser.add_argument(

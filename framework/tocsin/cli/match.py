@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tocsin match",
         description="Match sentences with their translations by cosine, among all pairs of the same language: the "
-        "share found from English to text, from text to English, and their mean, with 95%% intervals. Pools differ "
+        "share found from English to text, from text to English, and their mean, with 95% intervals. Pools differ "
         "between languages, so their scores do not compare with one another; models on one table do.",
     )
     add_arguments(parser)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from tocsin.bundles.predictions import PredictsLabels
     from tocsin.errors import DataError
+    from tocsin.text.reading import Reader
 
 HELP = "label a table of messages with a bundle"
 
@@ -29,25 +30,9 @@ def main(argv: list[str]) -> int:
     Raises:
         TocsinError: For a bundle, file or column that does not fit; SystemExit(2) for a wrong command line.
     """
-    parser = _parser()
-    options = parser.parse_args(argv)
-    if (options.text is None) == (options.input is None):
-        parser.error("give either --input TABLE with --output FILE, or --text with one or more texts")
-    if options.input is not None and options.output is None:
-        parser.error("--input wants --output FILE.parquet, where the predictions go")
-
-    if options.input is not None and options.output.exists() and options.output.samefile(options.input):
-        parser.error("--output is the input file; predictions go to a file of their own")
-    if options.output is not None and options.output.suffix.lower() not in (".parquet", *_DELIMITERS):
-        parser.error(f"--output {options.output}: wanted a file ending in .parquet, .csv or .tsv")
-    taken = [name for name in options.keep if name == "id" or name.startswith(("prob.", "decision."))]
-    if taken:
-        parser.error(f"--keep {' '.join(taken)}: the output uses these names itself; rename the columns")
-
-    if options.lang is not None and options.lang_column is not None:
-        parser.error(
-            "--lang says the language of every message, --lang-column where it stands: give one of them"
-        )
+    options = _parser().parse_args(argv)
+    _check(options)
+    table = None if options.input is None else _open(options)
 
     from tocsin.bundles.ensemble import load_classifier
     from tocsin.bundles.load import ROLES
@@ -58,10 +43,10 @@ def main(argv: list[str]) -> int:
         from tocsin.errors import BundleError
 
         raise BundleError(f"{bundle.no_chain}\n--raw writes the raw probabilities, and no decisions.")
-    if options.text is not None:
+    if table is None:
         _show(bundle, options)
         return 0
-    rows, without_text, bad = _predict_table(bundle, options)
+    rows, without_text, bad = _predict_table(bundle, options, *table)
     print(f"{options.output}: {rows:,} messages, {len(bundle.labels)} labels.")
     if without_text:
         print(f"{without_text:,} messages have no text; their scores are null.", file=sys.stderr)
@@ -70,6 +55,64 @@ def main(argv: list[str]) -> int:
     if len(bad) > 20:
         print(f"left out: {len(bad) - 20:,} more rows", file=sys.stderr)
     return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse options that do not go together."""
+    from tocsin.errors import ConfigError
+
+    command = f"tocsin predict --bundle {options.bundle}"
+    if (options.text is None) == (options.input is None):
+        raise ConfigError(
+            "give either --input TABLE with --output FILE, or --text with one or more texts. For instance: "
+            f"{command} --input messages.csv --output predictions.parquet"
+        )
+    if options.input is not None and options.output is None:
+        stem = Path(options.input).stem
+        raise ConfigError(
+            f"--input {options.input} wants --output FILE.parquet, where the predictions go. For instance: {command} "
+            f"--input {options.input} --output {stem}-predictions.parquet"
+        )
+    if options.input is not None and options.output.exists() and options.output.samefile(options.input):
+        raise ConfigError(
+            f"--output {options.output} is the input file; predictions go to a file of their own."
+        )
+    if options.output is not None and options.output.suffix.lower() not in (".parquet", *_DELIMITERS):
+        raise ConfigError(f"--output {options.output}: wanted a file ending in .parquet, .csv or .tsv.")
+    taken = [name for name in options.keep if name == "id" or name.startswith(("prob.", "decision."))]
+    if taken:
+        raise ConfigError(
+            f"--keep {' '.join(taken)}: the output uses these names itself; rename the columns."
+        )
+    if options.lang is not None and options.lang_column is not None:
+        raise ConfigError(
+            "--lang says the language of every message, --lang-column where it stands: give one of them."
+        )
+
+
+def _open(options: argparse.Namespace) -> tuple[Reader, list[str]]:
+    """Return the reader of the table and its columns, checked: a model takes long to load."""
+    from tocsin.errors import DataError
+    from tocsin.text.readers import reader_for
+    from tocsin.text.reading import check_columns
+
+    path = Path(options.input)
+    if not path.is_file():
+        raise DataError("there is no such file", file=path)
+    reader = reader_for(path)
+    known = reader.columns(path)
+    named = [options.id_column, options.lang_column, *options.keep]
+    if known:  # else the file has no readable row, which its reader says better
+        try:
+            check_columns(path, [options.text_column, *(name for name in named if name is not None)], known)
+        except DataError as error:
+            if options.text_column in known:
+                raise
+            raise DataError(
+                f"{error}. --text-column NAME says which column holds the messages; {options.text_column!r} was "
+                "looked for."
+            ) from None
+    return reader, known
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -164,18 +207,14 @@ def _show(bundle: PredictsLabels, options: argparse.Namespace) -> None:
     Console().print(table)
 
 
-def _predict_table(bundle: PredictsLabels, options: argparse.Namespace) -> tuple[int, int, list[DataError]]:
+def _predict_table(
+    bundle: PredictsLabels, options: argparse.Namespace, reader: Reader, known: list[str]
+) -> tuple[int, int, list[DataError]]:
     import pyarrow as pa
 
-    from tocsin.errors import DataError
     from tocsin.text.progress import progress_bar
-    from tocsin.text.readers import reader_for
 
     path = Path(options.input)
-    if not path.is_file():
-        raise DataError("there is no such file", file=path)
-    reader = reader_for(path)
-    known = reader.columns(path)
     identifier = options.id_column or ("id" if "id" in known else None)
     lang = options.lang_column or ("lang" if "lang" in known and bundle.needs_langs else None)
     read = [

@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tocsin sts",
         description="Rank pairs of sentences by the cosine of their vectors and compare with people's scores: "
-        "Spearman's rank correlation per language, with 95%% intervals.",
+        "Spearman's rank correlation per language, with 95% intervals.",
     )
     add_arguments(parser)
     for column in ("sentence1", "sentence2", "score"):

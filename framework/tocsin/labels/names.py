@@ -12,37 +12,59 @@ from tocsin.text.readers import resolve_data_path
 
 __all__ = ["check_names", "check_same_labels", "file_of_names", "label_digest", "names_of_file"]
 
+_SHOWN = 10  # labels a message names of a list
+
 
 def label_digest(names: Sequence[str]) -> str:
     """Return the SHA-256, in hexadecimal, of label names in their order (a JSON list in UTF-8)."""
     return hashlib.sha256(json.dumps(list(names), ensure_ascii=False).encode("utf-8")).hexdigest()
 
 
-def check_same_labels(given: Sequence[str], wanted: Sequence[str], *, where: str) -> None:
+def check_same_labels(
+    given: Sequence[str], wanted: Sequence[str], *, where: str, what: str = "the labels"
+) -> None:
     """Refuse labels that differ from those wanted, in name or in order.
 
     Args:
         given: The labels at hand.
         wanted: The labels that `where` was made with.
         where: What the wanted labels belong to, such as "checkpoint runs/a/last.ckpt".
+        what: What a message calls the labels at hand.
 
     Raises:
-        LabelError: Holds both lists and says how they differ.
+        LabelError: Says how they differ; names at most ten labels of a list.
     """
     if tuple(given) == tuple(wanted):
         return
     absent = [name for name in wanted if name not in given]
     added = [name for name in given if name not in wanted]
-    if not absent and not added:
-        what = "the same labels in another order" if len(given) == len(wanted) else "a label given twice"
-    else:
-        parts = [f"missing {absent}"] if absent else []
-        parts += [f"added {added}"] if added else []
-        what = ", ".join(parts)
+    refused = f"{what} are not those of {where}"
+    if absent or added:
+        parts = [
+            f"they {verb} {', '.join(map(repr, names[:_SHOWN]))}{_more(names)}"
+            for verb, names in (("lack", absent), ("have", added))
+            if names
+        ]
+        raise LabelError(
+            f"{refused}: {' and '.join(parts).replace(' and they', ' and')}. Rename what is spelt differently, or use "
+            "what was made with the same label scheme"
+        )
+    if len(given) != len(wanted):
+        raise LabelError(f"{refused}: a label stands twice in {_listed(given)}. Name each label once")
+    place = next(i for i, (one, other) in enumerate(zip(given, wanted, strict=True)) if one != other)
     raise LabelError(
-        f"the labels are not those of {where}: {what}.\n  given:  {list(given)}\n  wanted: {list(wanted)}\n"
+        f"{refused}: the same labels in another order; label {place + 1} is {given[place]!r}, and {wanted[place]!r} is "
+        f"wanted.\n  given:  {_listed(given)}\n  wanted: {_listed(wanted)}\n"
         "Put the names into the wanted order, or use another file"
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{list(names[:_SHOWN])}{_more(names)}"
+
+
+def _more(names: Sequence[str]) -> str:
+    return f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
 
 
 def check_names(names: Sequence[object], where: str, what: str = "label") -> None:

@@ -122,7 +122,7 @@ def check(
         raise CheckpointError(
             "This checkpoint was not written by a MultilabelClassifier of this version (no label names in it)."
         )
-    check_same_labels(facts["labels"], labels.names, where="the checkpoint's labels and this model's")
+    check_same_labels(facts["labels"], labels.names, where="this model", what="the checkpoint's labels")
     _check_parts(facts, encoder=encoder, pooling=pooling, head=head)
 
 

@@ -47,7 +47,9 @@ class EvaluatesMessages(StepsByHand):
     def _messages(self) -> ServesMessages | None:
         data = getattr(self._trainer, "datamodule", None) if self._trainer is not None else None
         if data is not None and hasattr(data, "labels"):
-            check_same_labels(data.labels.names, self.label_names, where="the data's labels and the model's")
+            check_same_labels(
+                data.labels.names, self.label_names, where="the model", what="the data's labels"
+            )
         return data if isinstance(data, ServesMessages) else None
 
     def on_validation_epoch_start(self) -> None:

@@ -87,7 +87,7 @@ class Chain:
             DataError: A step needs a column that the table lacks.
         """
         raw = _joint(tables, self.ensembler)
-        check_same_labels(raw.labels, self.labels, where="this chain")
+        check_same_labels(raw.labels, self.labels, where="this chain", what="the labels of the scores")
         scored = raw if self.calibrator is None else self.calibrator.apply(raw)
         decided = None if self.decision_rule is None else self.decision_rule.apply(scored).decisions_NL
         return replace(
@@ -181,7 +181,7 @@ def check_applies(chain: Chain, labels: Sequence[str], members: int = 1) -> None
         LabelError: It, or one of its steps, was fitted for other labels.
         DataError: A step gives no probabilities or decisions.
     """
-    check_same_labels(chain.labels, labels, where="the chain")
+    check_same_labels(chain.labels, labels, where="the bundle", what="the chain's labels")
     try:
         langs = [None, "en", None, *(_names_in(chain) if "lang" in chain.columns else [])]
         rows = len(langs)

@@ -11,6 +11,7 @@ N messages, L labels.
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +22,42 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
 from tocsin.errors import DataError
+from tocsin.text.reading import wrong_delimiter
 
-__all__ = ["read_columns", "widened"]
+__all__ = ["METADATA", "own_facts", "read_columns", "widened"]
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _SCORES = {"prob": "prob.", "probability": "prob.", "logit": "logit."}
 _TEXT = ("id", "lang", "label")
+_PARQUET = (".parquet", ".pq")
+_MAGIC = b"PAR1"
+_KINDS = ".parquet, .csv or .tsv"
+_NOT_UTF8 = "UTF-8 is wanted, and the file is in another encoding. Save it once more, as CSV in UTF-8."
+_SHOWN = 5  # files a message names of a folder
+METADATA = b"tocsin."
 
 
 def read_columns(path: str | Path) -> pa.Table:
     """Return the Arrow table of a scores file with our column names.
 
     Args:
-        path: A file ending in .csv or .tsv (UTF-8, a header line), any other is read as Parquet.
+        path: A file ending in .csv or .tsv (UTF-8, a header line), or a Parquet file, whatever its ending.
 
     Raises:
-        DataError: For a missing or torn file; a long table with a cell twice, or without one.
+        DataError: For a missing or torn file, a folder, or a file of another kind; a table without messages; a long
+            table with a cell twice, or without one.
     """
     path = Path(path)
     delimiter = _DELIMITERS.get(path.suffix.lower())
+    _check_kind(path)
     try:
         table = pq.read_table(path, partitioning=None) if delimiter is None else _read_csv(path, delimiter)
     except FileNotFoundError:
         raise DataError("There is no such scores file.", file=path) from None
     except (pa.ArrowException, OSError) as error:
         kind = "Parquet" if delimiter is None else "CSV"
+        if "invalid UTF8" in str(error):
+            raise DataError(_NOT_UTF8, file=path) from error
         raise DataError(f"Cannot be read as {kind} ({error}). Is the file whole?", file=path) from error
     twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
     if twice:
@@ -53,10 +65,70 @@ def read_columns(path: str | Path) -> pa.Table:
             f"{len(twice)} columns stand twice, the first of them {twice[0]!r}. Give each a name of its own.",
             file=path,
         )
+    if not table.num_rows and not own_facts(table):
+        raise DataError(
+            "The file has no messages, only the names of its columns. Was it written before the scores were?",
+            file=path,
+        )
     return widened(table, path) if _score_column(table) is not None else table
 
 
+def own_facts(table: pa.Table) -> dict[str, str]:
+    """Return what a scores table of ours says of itself, without the prefix; empty for other programs' tables."""
+    return {
+        key.removeprefix(METADATA).decode(): value.decode()
+        for key, value in (table.schema.metadata or {}).items()
+        if key.startswith(METADATA)
+    }
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse what is no scores file by its looks: a folder, or neither text with a known ending nor Parquet."""
+    if path.is_dir():
+        if path.suffix.lower() in _PARQUET:  # Parquet in parts, as Spark writes it
+            return
+        found = [
+            str(each)
+            for folder in (path, path / "scores")
+            for each in sorted(folder.glob("*"))
+            if each.suffix.lower() in (*_PARQUET, *_DELIMITERS) and each.is_file()
+        ]
+        listed = ", ".join(found[:_SHOWN]) + (
+            f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        )
+        there = f"In it lie: {listed}" if found else "None lies in it or in its scores/"
+        raise DataError(f"This is a folder; a scores file is wanted ({_KINDS}). {there}.", file=path)
+    if path.suffix.lower() in (*_PARQUET, *_DELIMITERS) or not path.is_file():
+        return
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_MAGIC)) == _MAGIC:
+                return
+    except OSError:
+        return  # whoever opens it next says why it cannot be read
+    ending = f"The ending {path.suffix!r} is not known" if path.suffix else "The file has no ending"
+    raise DataError(
+        f"{ending}, and this is no Parquet file; wanted {_KINDS}. Write the scores as one of these.",
+        file=path,
+    )
+
+
+def _check_text(path: Path, delimiter: str) -> None:
+    """Refuse text in another encoding, or with another sign between its fields."""
+    with path.open("rb") as file:
+        line = file.readline()
+    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in line:
+        raise DataError("The file is UTF-16; UTF-8 is wanted. Save it once more, as CSV in UTF-8.", file=path)
+    try:
+        header = line.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(_NOT_UTF8, file=path) from error
+    if fault := wrong_delimiter(header, delimiter):
+        raise DataError(fault, file=path)
+
+
 def _read_csv(path: Path, delimiter: str) -> pa.Table:
+    _check_text(path, delimiter)
     # A byte order mark before the header would become a part of the first name.
     with path.open("rb") as file:
         header = file.readline().decode("utf-8-sig", errors="replace").rstrip("\r\n").split(delimiter)
@@ -67,6 +139,9 @@ def _read_csv(path: Path, delimiter: str) -> pa.Table:
         # An id of 007 is not 7, and the language "no" or "NA" is a text like any other.
         convert_options=csv.ConvertOptions(column_types=dict.fromkeys(text, pa.string())),
     )
+    # Arrow makes bytes of a column that is no UTF-8.
+    if any(pa.types.is_binary(kind) for kind in table.schema.types):
+        raise DataError(_NOT_UTF8, file=path)
     if "lang" in text:
         place = table.column_names.index("lang")
         known = pc.if_else(pc.equal(table["lang"], ""), pa.scalar(None, pa.string()), table["lang"])

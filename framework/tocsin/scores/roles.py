@@ -169,7 +169,9 @@ def _check_same_rows(tables: Sequence[ScoresTable]) -> None:
     if not tables:
         raise LabelError("An ensemble needs at least one scores table; none was given.")
     for number, table in enumerate(tables[1:], start=2):
-        check_same_labels(table.labels, tables[0].labels, where=f"scores table {number}")
+        check_same_labels(
+            table.labels, tables[0].labels, where="the first", what=f"the labels of scores table {number}"
+        )
         if not np.array_equal(table.ids, tables[0].ids):
             raise DataError(
                 f"Scores table {number} does not hold the ids of the first one in the same order."

@@ -253,7 +253,9 @@ def difference(drawn_D: np.ndarray, point: float, degrees: float, level: float =
 
 def aligned(table_a: ScoresTable, table_b: ScoresTable) -> ScoresTable:
     """Return `table_b` with its rows in the order of `table_a`; errors as in `paired_bootstrap`."""
-    check_same_labels(table_b.labels, table_a.labels, where="the second scores table")
+    check_same_labels(
+        table_b.labels, table_a.labels, where="the first", what="the labels of the second scores table"
+    )
     ids_a, ids_b = pa.array(table_a.ids, pa.string()), pa.array(table_b.ids, pa.string())
     for which, ids in (("first", ids_a), ("second", ids_b)):
         counts = pc.value_counts(ids)

@@ -31,16 +31,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tocsin.errors import DataError, LabelError
+from tocsin.errors import DataError, LabelError, did_you_mean
 from tocsin.labels.schemes import label_digest
 from tocsin.labels.targets import hard_targets, is_soft
 from tocsin.logits import PROBABILITY_LIMIT, sigmoid
-from tocsin.scores.arrays import numbers, objects, strings
+from tocsin.scores.arrays import check_filled, check_unique, numbers, objects, strings
+from tocsin.scores.foreign import METADATA, own_facts, read_columns
 
 __all__ = ["PROBABILITY_LIMIT", "ScoresTable", "sigmoid"]
 
 _PREFIXES = ("logit.", "prob.", "calibrated.", "decision.", "target.")
-_METADATA = b"tocsin."
 _RESERVED = ("labels", "labels_digest")
 
 
@@ -145,9 +145,11 @@ class ScoresTable:
                 )
             if scores is not self.logits_NL and scores.size and (scores.min() < 0 or scores.max() > 1):
                 row, label = (int(i) for i in np.argwhere((scores < 0) | (scores > 1))[0])
+                percent = scores.min() >= 0 and scores.max() <= 100
                 raise DataError(
                     f"Probabilities reach from {scores.min():g} to {scores.max():g}; 0 to 1 is wanted. "
-                    f"Are they logits? The first is {scores[row, label]:g}, of message {self.ids[row]!r} for label "
+                    f"Are they logits? {'Percentages? Divide by 100. ' if percent else ''}"
+                    f"The first is {scores[row, label]:g}, of message {self.ids[row]!r} for label "
                     f"{self.labels[label]!r}.",
                     row=row + 1,
                 )
@@ -227,8 +229,11 @@ class ScoresTable:
             assert self.langs is not None
             return self.langs
         if name not in self.slices:
-            known = ", ".join(["lang", *self.slices])
-            raise DataError(f"The scores table has no column {name!r} to cut by. It has: {known}.")
+            known = ["lang", *self.slices]
+            raise DataError(
+                f"The scores table has no column {name!r}.{did_you_mean(name, known)} Beside scores and targets it "
+                f"has: {', '.join(known)}."
+            )
         return self.slices[name]
 
     def select(self, rows: np.ndarray) -> ScoresTable:
@@ -267,19 +272,14 @@ class ScoresTable:
             "labels": json.dumps(list(self.labels), ensure_ascii=False),
             "labels_digest": self.labels_digest,
         }
-        metadata = {_METADATA + key.encode(): value.encode() for key, value in facts.items()}
+        metadata = {METADATA + key.encode(): value.encode() for key, value in facts.items()}
         return pa.table(columns).replace_schema_metadata(metadata)
 
     @classmethod
     def from_arrow(cls, table: pa.Table, *, file: str | Path | None = None) -> ScoresTable:
         """Build from an Arrow table with the columns above; `file` is named in errors. Raises as `read`."""
         names = table.column_names
-        raw = table.schema.metadata or {}
-        facts = {
-            key[len(_METADATA) :].decode(): value.decode()
-            for key, value in raw.items()
-            if key.startswith(_METADATA)
-        }
+        facts = own_facts(table)
         kind = next((p for p in ("logit.", "prob.") if any(name.startswith(p) for name in names)), None)
         if kind is None or "id" not in names:
             raise DataError(
@@ -303,6 +303,8 @@ class ScoresTable:
             values = np.empty((table.num_rows, len(labels)), dtype=dtype)
             for i, label in enumerate(labels):
                 column = numbers(table.column(prefix + label), prefix + label, file)
+                if prefix == kind and not facts:
+                    check_filled(table, label, kind, file)
                 if dtype is np.bool_ and np.isnan(column).any():
                     row = int(np.flatnonzero(np.isnan(column))[0]) + 1
                     raise DataError(
@@ -357,12 +359,12 @@ class ScoresTable:
         """Read a scores file: ours, or one that another program wrote (Parquet or CSV, see `tocsin.scores.foreign`).
 
         Raises:
-            DataError: For a missing or torn file, missing columns, wrong values.
+            DataError: For a missing or torn file, missing columns, wrong values, an id in several rows.
             LabelError: When the label columns are not those that the file's own metadata tells.
         """
-        from tocsin.scores.foreign import read_columns
-
-        return cls.from_arrow(read_columns(path), file=path)
+        table = cls.from_arrow(read_columns(path), file=path)
+        check_unique(table.ids, path)
+        return table
 
 
 def _umask() -> int:

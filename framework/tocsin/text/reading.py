@@ -26,6 +26,7 @@ __all__ = [
     "count_lines",
     "one_line",
     "valid_strings",
+    "wrong_delimiter",
 ]
 
 BATCH_ROWS = 16_384
@@ -100,6 +101,37 @@ def check_not_empty(path: Path, rows: int) -> None:
         )
 
 
+def wrong_delimiter(header: str, delimiter: str = ",") -> str | None:
+    """Return what is wrong with a header line that holds no delimiter, yet a sign that others put between fields.
+
+    Args:
+        header: The line, or the one name that was read of it.
+        delimiter: The sign that was looked for.
+
+    Returns:
+        A sentence for a message; None where nothing speaks for another sign.
+    """
+    if delimiter in header:
+        return None
+    found = next(
+        (sign for sign in (";", "\t", "|", ",") if sign != delimiter and sign in header.strip()), None
+    )
+    if found is None:
+        return None
+    name = "a tab" if found == "\t" else repr(found)
+    wanted = (
+        "a tab is wanted in a file that ends in .tsv (a comma in .csv)"
+        if delimiter == "\t"
+        else "a comma is wanted (or a tab in a file that ends in .tsv)"
+    )
+    return f"fields are separated by {name}; {wanted}, and a point in decimal numbers. Save the file once more that way"
+
+
+def _wrong_delimiter_of(path: Path, header: str) -> str | None:
+    ending = path.suffix.lower()
+    return wrong_delimiter(header, {".tsv": "\t"}.get(ending, ",")) if ending in (".csv", ".tsv") else None
+
+
 def check_columns(path: Path, wanted: Sequence[str], existing: Sequence[str]) -> None:
     """Refuse wanted columns that a file lacks or holds twice.
 
@@ -107,6 +139,8 @@ def check_columns(path: Path, wanted: Sequence[str], existing: Sequence[str]) ->
         DataError: Names the file, the columns, names close to them and the columns that exist.
     """
     missing = [name for name in dict.fromkeys(wanted) if name not in existing]
+    if missing and len(existing) == 1 and (fault := _wrong_delimiter_of(path, existing[0])):
+        raise DataError(fault, file=path)
     if missing:
         hints = [
             f"Did you mean {close[0]!r} for {name!r}?"
