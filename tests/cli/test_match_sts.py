@@ -159,7 +159,7 @@ def test_match_sets_models_side_by_side(
     assert main([*map(str, arguments)]) == 0
     shown = capsys.readouterr().out
     assert "macro mean of 3 languages" in shown
-    assert "* fewer than 100 pairs: fra, spa" in shown
+    assert "*: under 100 pairs, mostly chance: fra, spa" in shown
     assert max(map(len, shown.splitlines())) <= 140
 
 

@@ -306,11 +306,7 @@ def _report(name: str, report: MatchingReport, options: argparse.Namespace, para
         (
             f"Under {report.limit:g}: {len(below)} of {len(report.languages)} languages"
             + (f" (with their whole interval: {surely}): {', '.join(below)}." if below else "."),
-            *(
-                [f"* fewer than {FEW_PAIRS} pairs: {', '.join(report.few)}. Read with care."]
-                if report.few
-                else []
-            ),
+            *([f"*: under {FEW_PAIRS} pairs, mostly chance: {', '.join(report.few)}."] if report.few else []),
             "Each language is its own pool: accuracy falls as the pool grows and as its sentences are more alike, so "
             "languages do not compare with one another.",
             f"Intervals: {options.draws:,} bootstrap draws of pairs within each language, seed {options.seed}; the "

@@ -179,11 +179,7 @@ def _report(name: str, report: SimilarityReport, options: argparse.Namespace, pa
         ("language", "pairs", "Spearman", "95% interval"),
         tuple(rows),
         (
-            *(
-                [f"* fewer than {FEW_PAIRS} pairs: {', '.join(report.few)}. Read with care."]
-                if report.few
-                else []
-            ),
+            *([f"*: under {FEW_PAIRS} pairs, mostly chance: {', '.join(report.few)}."] if report.few else []),
             f"Intervals: {options.draws:,} bootstrap draws of pairs within each language, seed {options.seed}"
             + (
                 "; the languages have the same scores, and every draw takes the same pairs in all of them."

@@ -275,7 +275,9 @@ class Texts:
 
 def interval_text(found: Estimate) -> str:
     """Return the interval of a figure, as a report shows it."""
-    return f"{found.low:.3f} to {found.high:.3f}"
+    from tocsin.scores.numbers import interval_text as text
+
+    return text(found.low, found.high)
 
 
 def macro_name(languages: int) -> str:
@@ -304,6 +306,7 @@ def difference_section(
         macros: Model -> mean over languages.
         differences: Every model but the first -> language, and `MACRO`, -> first minus that model.
     """
+    from tocsin.scores.numbers import interval_text
     from tocsin.scores.sections import Section
     from tocsin.vectors.reports import MACRO
 
@@ -321,14 +324,17 @@ def difference_section(
             cells += [
                 f"{at[other]:.3f}",
                 f"{found.point:+.3f}{sure}",
-                f"{found.low:+.3f} to {found.high:+.3f}",
+                interval_text(found.low, found.high, plus=True),
             ]
         rows.append(tuple(cells))
     return Section(
         title,
         tuple(headings),
         tuple(rows),
-        ("! the interval leaves 0 out. Paired: every draw takes the same pairs of both models.",),
+        (
+            "!: beyond chance alone, for the interval leaves 0 out. Paired: every draw takes the same pairs of both "
+            "models.",
+        ),
     )
 
 
