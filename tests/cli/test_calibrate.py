@@ -160,7 +160,14 @@ def test_the_report_and_the_card() -> None:
     assert set(facts["decisions"]["per_label"]) == set(LABELS)
     assert facts["decisions"]["per_label"]["water"]["thresholds_by_lang"]
     assert Path("calibrated/reliability.png").read_bytes().startswith(b"\x89PNG")
-    assert "| Brier score |" in Path("calibrated/report.md").read_text()
+    report = Path("calibrated/report.md").read_text()
+    assert "| Brier score |" in report
+    first, _, second, *_ = report.splitlines()
+    name = first.removeprefix("# Calibration of ")
+    assert name != first
+    assert second.startswith(f"## {name}: ")
+    assert report.endswith("![reliability](reliability.png)\n")
+    assert "those of each stand in calibration.json" in report
     chain = json.loads(Path("calibrated/chain.json").read_text())
     kept = json.loads(Path(BUNDLE, "tocsin.json").read_text())["chain"]
     assert chain == kept

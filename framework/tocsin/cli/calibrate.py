@@ -76,14 +76,14 @@ def main(argv: Sequence[str]) -> int:
         draws=affordable_draws(table, options.draws),
         seed=options.seed,
     )
-    sections = report_sections(report, name=table.metadata.get("run") or Path(options.scores).stem)
-    table_console().print(render_sections(sections))
+    name = table.metadata.get("run") or Path(options.scores).stem
+    table_console().print(render_sections(report_sections(report, name=name)))
     for path, other in zip(options.apply, others, strict=True):
         _warn_of_the_same(path, table, other)
     if options.output is not None:
-        _write(Path(options.output), report, registry, options.apply, applied)
+        _write(Path(options.output), name, report, registry, options.apply, applied)
     if options.bundle is not None:
-        _save(Path(options.bundle), report, registry, options.force)
+        _save(Path(options.bundle), name, report, registry, options.force)
     return 0
 
 
@@ -193,6 +193,7 @@ def _warn_of_the_same(path: str, fitted: ScoresTable, other: ScoresTable) -> Non
 
 def _write(
     folder: Path,
+    name: str,
     report: ChainReport,
     registry: Registry,
     paths: Sequence[str],
@@ -204,24 +205,29 @@ def _write(
     from tocsin.scores.sections import sections_to_markdown
 
     write_text(folder / "calibration.json", json_text(report_to_dict(report)))
-    write_text(folder / "report.md", sections_to_markdown(report_sections(report)))
     plain = json.loads(json.dumps(asdict(saved_chain(report.chain, registry.origin)), allow_nan=False))
     write_text(folder / "chain.json", json_text(plain))
+    title = f"{name}, {report.chain.name}: all labels pooled, cross-fitted in {report.folds} folds"
+    pictures = {"reliability": "reliability.png"}
     try:
-        draw_reliability(report.table, report.held_out, folder / "reliability.png")
+        draw_reliability(report.table, report.held_out, folder / "reliability.png", title)
     except ConfigError as error:
         warnings.warn(str(error), PluginWarning, stacklevel=2)
+        pictures = {}
+    text = sections_to_markdown(
+        report_sections(report, name=name), title=f"Calibration of {name}", pictures=pictures
+    )
+    write_text(folder / "report.md", text)
     for path, table in zip(paths, applied, strict=True):
         table.write(folder / _target(path))
     print(f"Written: {folder}")
 
 
-def _save(bundle: Path, report: ChainReport, registry: Registry, force: bool) -> None:
+def _save(bundle: Path, name: str, report: ChainReport, registry: Registry, force: bool) -> None:
     from tocsin.bundles.chain import save_chain
     from tocsin.scores.calibration_report import report_sections
     from tocsin.scores.sections import sections_to_markdown
 
-    save_chain(
-        bundle, report.chain, registry, summary=sections_to_markdown(report_sections(report)), force=force
-    )
+    summary = sections_to_markdown(report_sections(report, name=name))
+    save_chain(bundle, report.chain, registry, summary=summary, force=force)
     print(f"{bundle}: predictions are now those of {report.chain.name}; raw probabilities stay available.")

@@ -131,9 +131,8 @@ def _cuts(z_NL: np.ndarray, targets_NL: np.ndarray) -> list[Cuts]:
 
 
 def _floor_advice(floor: float, shrinkage: float) -> str:
-    nearly = (
-        "nearly " if shrinkage else ""
-    )  # thresholds that are drawn together may lie a little beside a label's own
+    # drawn towards that of all labels, a label's threshold lies beside the one that keeps the floor
+    nearly = "nearly " if shrinkage else ""
     return (
         f"The floor of {floor:g} is {nearly}kept on the messages of the fit; what to expect on others is the "
         "cross-fitted figure, which may lie below it."
