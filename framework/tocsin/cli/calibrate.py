@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,8 +40,8 @@ def main(argv: Sequence[str]) -> int:
     """
     registry = load_plugins(roles=tuple(_ROLES.values()))
     prepare(registry)
-    parser = _parser(registry)
     given, _, _ = read_arguments(list(argv), _ROLES)
+    parser = _parser(registry, {key for key in _ROLES if _names_a_class(given.get(key))})
     named = {key: role for key, role in _ROLES.items() if given.get(key) is not None}
     parser.diagnosis = Diagnosis(argv, registry, named)
     options = parser.parse_args(list(argv))
@@ -87,7 +87,18 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser(registry: Registry) -> PlainSpeaking:
+def _names_a_class(given: Any) -> bool:
+    """Whether a class is given, and not arguments for the default alone."""
+    return isinstance(given, str) or (isinstance(given, dict) and "class_path" in given)
+
+
+def _parser(registry: Registry, named: Collection[str] = ()) -> PlainSpeaking:
+    """Return the verb's parser.
+
+    Args:
+        registry: Whose components can be named.
+        named: The keys whose class is given: a default would hand its own arguments on to it.
+    """
     parser = PlainSpeaking(
         prog="tocsin calibrate",
         description="Fit a calibrator and a decision rule on validation scores, say what they are worth on messages "
@@ -112,7 +123,7 @@ def _parser(registry: Registry) -> PlainSpeaking:
         parser.add_argument(
             f"--{key}",
             type=base | None,
-            default={"class_path": name} if known else None,
+            default={"class_path": name} if known and key not in named else None,
             help=f"The {_ROLES[key].replace('_', ' ')}; null for none. Default: {name}.",
         )
     parser.add_argument(
