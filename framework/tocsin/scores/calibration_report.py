@@ -14,7 +14,7 @@ from tocsin.scores.calibrating import CONVENTION, ChainReport, decision_figures
 from tocsin.scores.means import mean_defined, ratio
 from tocsin.scores.numbers import UNDEFINED, interval_text, number, signed
 from tocsin.scores.sections import Section
-from tocsin.scores.statistics import Interval
+from tocsin.scores.statistics import Difference, Interval
 
 __all__ = ["FEW_MESSAGES", "FEW_POSITIVES", "languages", "report_sections", "report_to_dict"]
 
@@ -268,6 +268,6 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _range(interval: Interval, digits: int = 3, *, plus: bool = False) -> str:
+def _range(interval: Interval | Difference, digits: int = 3, *, plus: bool = False) -> str:
     # without draws there is no interval, whatever stands in its place
     return interval_text(interval.low, interval.high, digits, plus=plus) if interval.draws else UNDEFINED

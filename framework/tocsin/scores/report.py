@@ -237,8 +237,9 @@ def _headline_section(group: Sequence[Result]) -> Section:
         cells = []
         for result in group:
             cell, interval = number(result.metrics.flat()[figure]), result.intervals.get(figure)
-            known = interval is not None and np.isfinite(interval.low)
-            cells.append(f"{cell} {interval_text(interval.low, interval.high)}" if known else cell)
+            if interval is not None and np.isfinite(interval.low):
+                cell += f" {interval_text(interval.low, interval.high)}"
+            cells.append(cell)
         baseline_cells = [number(metrics.flat()[figure]) for metrics in trivial.values()]
         rows.append((figure_name(figure), *cells, *baseline_cells))
     notes = [coverage_note(group[0].metrics), *(_decided(result) for result in group)]
