@@ -6,6 +6,7 @@ import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -160,7 +161,14 @@ def test_the_report_and_the_card() -> None:
     assert set(facts["decisions"]["per_label"]) == set(LABELS)
     assert facts["decisions"]["per_label"]["water"]["thresholds_by_lang"]
     assert Path("calibrated/reliability.png").read_bytes().startswith(b"\x89PNG")
-    assert "| Brier score |" in Path("calibrated/report.md").read_text()
+    report = Path("calibrated/report.md").read_text()
+    assert "| Brier score |" in report
+    first, _, second, *_ = report.splitlines()
+    name = first.removeprefix("# Calibration of ")
+    assert name != first
+    assert second.startswith(f"## {name}: ")
+    assert report.endswith("![reliability](reliability.png)\n")
+    assert "those of each stand in calibration.json" in report
     chain = json.loads(Path("calibrated/chain.json").read_text())
     kept = json.loads(Path(BUNDLE, "tocsin.json").read_text())["chain"]
     assert chain == kept
@@ -170,6 +178,27 @@ def test_the_report_and_the_card() -> None:
     assert card.count("## Calibration and decisions") == 1
     assert "not calibrated" not in card
     assert card.index("## Calibration and decisions") < card.index("## Limits")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        (["--rule", "RecallFloor"], {"floor": 0.8, "shrinkage": 0.0, "by": None}),
+        (["--rule", "RecallFloor", "--rule.floor", "0.9"], {"floor": 0.9, "shrinkage": 0.0, "by": None}),
+        (["--rule.shrinkage", "3"], {"shrinkage": 3.0, "by": None}),
+        ([], {"shrinkage": 20.0, "by": None}),
+    ],
+)
+def test_a_named_rule_has_its_own_defaults(
+    tmp_path: Path, arguments: list[str], rule: dict[str, Any]
+) -> None:
+    """The default rule, BestF1, has another shrinkage, which is its own alone."""
+    out = tmp_path / "out"
+    assert main(["calibrate", "--scores", SCORES, "--draws", "5", "--output", str(out), *arguments]) == 0
+    step = json.loads((out / "chain.json").read_text())["steps"][1]
+    assert step["component"]["arguments"] == rule
+    kept = "The floor of 0." in (out / "report.md").read_text()
+    assert kept == ("RecallFloor" in arguments)
 
 
 def test_a_chain_is_replaced_only_by_force(capsys) -> None:

@@ -229,6 +229,7 @@ def test_the_report_says_the_same_everywhere(capsys) -> None:
     printed = json.loads(capsys.readouterr().out)
     assert printed["fitted"] == facts["fitted"]
     report = Path("joint/report.md").read_text()
+    assert report.startswith("# Ensemble joint of a, b/c\n")
     for title in ("What each member adds (test", "Ensemble minus its best member (validation"):
         assert title in report
     card = Path("joint/bundle/README.md").read_text()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,15 +59,24 @@ def test_evaluate_json_is_what_the_functions_say(
     assert found[0]["intervals"]["macro_f1"]["draws"] == 10
 
 
-def test_evaluate_writes_its_report(files: list[str], tmp_path: Path) -> None:
+def test_evaluate_writes_its_report(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "new" / "folder"
     evaluate.main(["--scores", *files, "--name", "A", "B", "--draws", "0", "--output", str(folder)])
     assert sorted(path.name for path in folder.iterdir()) == ["figures", "metrics.json", "report.md"]
     assert sorted(path.name for path in (folder / "figures").iterdir()) == ["1-A", "2-B"]
     assert [one["name"] for one in json.loads((folder / "metrics.json").read_text())["results"]] == ["A", "B"]
     report = (folder / "report.md").read_text()
-    assert report.startswith("### Scores of A, B")
-    assert "### Labels" in report
+    assert report.startswith("# Evaluation of A, B\n\n## Scores of A, B\n")
+    assert "\n## Labels" in report
+    linked = re.findall(r"!\[[AB]: [\w-]+\]\((.+)\)", report)
+    drawn = {path.relative_to(folder).as_posix() for path in folder.rglob("*.png")}
+    assert set(linked) == drawn
+    assert len(drawn) == 8
+    assert capsys.readouterr().out.endswith(f"Written: {folder}\n")
+    evaluate.main(["--scores", *files, "--draws", "0", "--output", str(folder), "--json"])
+    json.loads(capsys.readouterr().out)  # and nothing beside
     assert "intervals" not in report
 
 

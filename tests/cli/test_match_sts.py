@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -156,10 +157,14 @@ def test_match_sets_models_side_by_side(
     ):
         assert heading in report
     assert "| fra | 40* |" in report
+    assert report.startswith("# Matching of teacher, student\n")
+    assert report.endswith("![by language](accuracy.png)\n")
+    assert re.search(r"\| \[0\.\d{3}, \d\.\d{3}\] \|", report)
+    assert re.search(r"[+-]0\.\d{3}( !)? \| \[[+-]\d\.\d{3}, [+-]\d\.\d{3}\]", report)
     assert main([*map(str, arguments)]) == 0
     shown = capsys.readouterr().out
     assert "macro mean of 3 languages" in shown
-    assert "* fewer than 100 pairs: fra, spa" in shown
+    assert "*: under 100 pairs, mostly chance: fra, spa" in shown
     assert max(map(len, shown.splitlines())) <= 140
 
 

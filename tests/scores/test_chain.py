@@ -327,3 +327,38 @@ def test_the_report_says_what_it_says_everywhere() -> None:
     empty = replace(table, targets_NL=np.full((200, 2), np.nan))
     nothing = report_to_dict(assess_chain(fit_chain(empty, decision_rule=Above()), empty, draws=10))
     assert nothing["decisions"]["macro"]["point"] is None  # undefined, not 0
+
+
+class Found(Above):
+    """After recall, and says so."""
+
+    aim = "recall"
+
+    @property
+    def advice(self) -> str:
+        return "Mind the fit."
+
+    def worth(self, hits: Any, false_alarms: Any, missed: Any, rejected: Any) -> Any:
+        return np.divide(hits, np.asarray(hits, float) + missed)
+
+
+@pytest.mark.parametrize(
+    ("rule", "beside", "columns"),
+    [(Above(0.8), "f1", ["F1", "precision", "recall"]), (Found(0.8), "recall", ["recall", "precision"])],
+)
+def test_the_aim_stands_once_beside_what_raw_scores_have_of_it(
+    rule: DecisionRule, beside: str, columns: list[str]
+) -> None:
+    table = scores()
+    report = assess_chain(fit_chain(table, calibrator=Shift(), decision_rule=rule), table, draws=50)
+    changes, decisions, labels, languages = report_sections(report)
+    aim, *others = columns
+    assert list(labels.columns[3:]) == [f"{aim} at .5", aim, "95% interval", *others]
+    for row, half, figure in zip(labels.rows, report.at_half[beside], report.figures[beside], strict=True):
+        assert row[3:5] == (f"{half:.3f}", f"{figure:.3f}")
+        assert row[5].startswith("[")
+    assert ("Mind the fit." in decisions.notes) == (aim == "recall")
+    assert changes.rows[0][4][1] in "+-"  # the interval of a difference has signs
+    assert any("labels on: the mean number" in note for note in languages.notes)
+    half_of = report_to_dict(report)["decisions"]["per_label"]["a"]
+    assert half_of["recall_raw_at_half"] == pytest.approx(float(report.at_half["recall"][0]))

@@ -181,7 +181,7 @@ def test_slices_without_anything_to_say_are_nan() -> None:
                 [one.a, one.b, one.difference.point, one.difference.low, one.p_value, one.adjusted]
             ).all()
     shown = comparison_sections(("a", "b"), found)[1]
-    assert next(row for row in shown.rows if row[0] == "fr")[2:5] == ("–", "[–, –]", "–")
+    assert next(row for row in shown.rows if row[0] == "fr")[2:5] == ("–", "–", "–")
     assert comparison_to_dict(("a", "b"), found)["by"]["lang"]["ht"]["macro_f1"]["p_value"] is None
 
 
@@ -190,6 +190,13 @@ def test_the_effect_comes_first_and_p_after_it(found: Comparison) -> None:
     assert sections[0].columns == ("", "good", "bad", "difference", "95% interval", "p", "detectable")
     assert sections[0].rows[0][0] == "macro ROC-AUC"
     assert sections[0].rows[0][3].startswith("+0.")
+    losses = {row[0]: row for row in sections[0].rows}["macro Brier"]
+    brier = found.figures["macro_brier"]
+    assert losses[1] == f"{brier.a:.4f}"
+    assert losses[3:5] == (
+        f"{brier.difference.point:+.4f}",
+        f"[{brier.difference.low:+.4f}, {brier.difference.high:+.4f}]",
+    )
     assert [section.title for section in sections[1:]] == [
         "By lang",
         "Labels: ROC-AUC",

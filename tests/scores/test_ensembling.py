@@ -239,3 +239,30 @@ def test_too_little_is_refused() -> None:
         assess_ensemble(chain, tables, NAMES, draws=0)
     with pytest.raises(ConfigError, match="folds is 1"):
         assess_ensemble(chain, tables, NAMES, folds=1)
+
+
+def test_the_tables_name_slopes_and_write_losses_with_four_decimals() -> None:
+    class Slopes(Accurate):
+        apart = 0.5
+
+        @property
+        def weight_word(self) -> str:
+            return "slope"
+
+        def member_weights(self) -> np.ndarray:
+            return np.array([[1.0, 1.0 + self.apart]] * 3)
+
+    tables = members()
+    report = assess_ensemble(fit_ensemble(Slopes(), tables, NAMES, "e"), tables, NAMES, draws=20)
+    first, gains, added = ensemble_sections(report)
+    of = report.fitted.ensemble["macro_brier"]
+    assert first.rows[-1][4] == f"{of.point:.4f} [{of.low:.4f}, {of.high:.4f}]"
+    loss = report.fitted.gains["macro_log_loss"]
+    assert gains.rows[2][4:6] == (f"{loss.point:+.4f}", f"[{loss.low:+.4f}, {loss.high:+.4f}]")
+    headings = ("slope", "macro AP without it", "macro AP", "macro ROC-AUC", "macro log loss")
+    assert added.columns == ("member", *headings)
+    assert added.rows[0][1] == "1.25 [1.00, 1.50]"
+    assert added.notes[-1] == "slope: the member's; its mean over labels, in brackets the least and the most."
+    Slopes.apart = 0.0  # one number: no word of least and most
+    added = ensemble_sections(report)[2]
+    assert (added.rows[0][1], added.notes[-1]) == ("1.00", "slope: the member's; the same for all labels.")

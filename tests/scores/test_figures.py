@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -16,6 +19,7 @@ from tocsin.scores.figures import (
 )
 from tocsin.scores.metrics import evaluate, evaluate_by
 from tocsin.scores.probabilities import Bins
+from tocsin.scores.reliability_figure import draw_reliability
 
 pytest.importorskip("matplotlib")
 
@@ -95,3 +99,46 @@ def test_nothing_to_show_is_no_figure() -> None:
 def test_one_row_can_be_drawn() -> None:
     table = make_table(1, 1, targets_NL=[[1]])
     assert set(figures(table)) == {"reliability", "precision-recall", "thresholds"}
+
+
+def test_no_caption_runs_off_its_figure() -> None:
+    many = tuple(f"label {i}" for i in range(20))
+    for name, figure in figures(make_table(300, 20, labels=many)).items():
+        picture(figure)
+        caption = figure._suptitle.get_window_extent()
+        assert caption.x0 >= 0, name
+        assert caption.x1 <= figure.bbox.x1, name
+
+
+def test_the_average_precision_stands_clear_of_a_good_curve() -> None:
+    targets_NL = np.zeros((100, 1))
+    targets_NL[:90] = 1
+    table = make_table(100, 1, labels=("often",), targets_NL=targets_NL, logits_NL=5 * targets_NL - 2)
+    figure = precision_recall(table)
+    assert figure is not None
+    (text,) = figure.axes[0].texts
+    assert text.get_text() == "AP 1.000"
+    assert text.get_position()[0] < 0.2
+    assert text.get_position()[1] < 0.2
+
+
+def test_reliability_before_and_after_has_a_title_and_the_words_of_evaluate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    kept, save = [], Figure.savefig
+
+    def saved(figure: Figure, *given: Any, **named: Any) -> None:
+        kept.append(figure)
+        save(figure, *given, **named)
+
+    monkeypatch.setattr(Figure, "savefig", saved)
+    table = make_table(300)
+    draw_reliability(table, table, tmp_path / "x.png", "run $a$b: all labels pooled")
+    curve, counts = kept[0].axes
+    assert curve.get_title(loc="left") == "run $a$b: all labels pooled"
+    evaluated = reliability(table)
+    assert evaluated is not None
+    assert counts.get_xlabel() == evaluated._supxlabel.get_text() == "probability given"
+    assert curve.get_ylabel() == evaluated._supylabel.get_text() == "share of positives"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,8 +41,8 @@ def main(argv: Sequence[str]) -> int:
     """
     registry = load_plugins(roles=tuple(_ROLES.values()))
     prepare(registry)
-    parser = _parser(registry)
     given, _, _ = read_arguments(list(argv), _ROLES)
+    parser = _parser(registry, {key for key in _ROLES if _names_a_class(given.get(key))})
     named = {key: role for key, role in _ROLES.items() if given.get(key) is not None}
     parser.diagnosis = Diagnosis(argv, registry, named)
     options = parser.parse_args(list(argv))
@@ -85,18 +85,29 @@ def main(argv: Sequence[str]) -> int:
         draws=affordable_draws(table, options.draws),
         seed=options.seed,
     )
-    sections = report_sections(report, name=table.metadata.get("run") or Path(options.scores).stem)
-    table_console().print(render_sections(sections))
+    name = table.metadata.get("run") or Path(options.scores).stem
+    table_console().print(render_sections(report_sections(report, name=name)))
     for path, other in zip(options.apply, others, strict=True):
         _warn_of_the_same(path, table, other)
     if options.output is not None:
-        _write(Path(options.output), report, registry, options.apply, applied)
+        _write(Path(options.output), name, report, registry, options.apply, applied)
     if options.bundle is not None:
-        _save(Path(options.bundle), report, registry, options.force)
+        _save(Path(options.bundle), name, report, registry, options.force)
     return 0
 
 
-def _parser(registry: Registry) -> PlainSpeaking:
+def _names_a_class(given: Any) -> bool:
+    """Whether a class is given, and not arguments for the default alone."""
+    return isinstance(given, str) or (isinstance(given, dict) and "class_path" in given)
+
+
+def _parser(registry: Registry, named: Collection[str] = ()) -> PlainSpeaking:
+    """Return the verb's parser.
+
+    Args:
+        registry: Whose components can be named.
+        named: The keys whose class is given: a default would hand its own arguments on to it.
+    """
     parser = PlainSpeaking(
         prog="tocsin calibrate",
         description="Fit a calibrator and a decision rule on validation scores, say what they are worth on messages "
@@ -121,7 +132,7 @@ def _parser(registry: Registry) -> PlainSpeaking:
         parser.add_argument(
             f"--{key}",
             type=base | None,
-            default={"class_path": name} if known else None,
+            default={"class_path": name} if known and key not in named else None,
             help=f"The {_ROLES[key].replace('_', ' ')}; null for none. Default: {name}.",
         )
     parser.add_argument(
@@ -209,6 +220,7 @@ def _warn_of_the_same(path: str, fitted: ScoresTable, other: ScoresTable) -> Non
 
 def _write(
     folder: Path,
+    name: str,
     report: ChainReport,
     registry: Registry,
     paths: Sequence[str],
@@ -220,24 +232,29 @@ def _write(
     from tocsin.scores.sections import sections_to_markdown
 
     write_text(folder / "calibration.json", json_text(report_to_dict(report)))
-    write_text(folder / "report.md", sections_to_markdown(report_sections(report)))
     plain = json.loads(json.dumps(asdict(saved_chain(report.chain, registry.origin)), allow_nan=False))
     write_text(folder / "chain.json", json_text(plain))
+    title = f"{name}, {report.chain.name}: all labels pooled, cross-fitted in {report.folds} folds"
+    pictures = {"reliability": "reliability.png"}
     try:
-        draw_reliability(report.table, report.held_out, folder / "reliability.png")
+        draw_reliability(report.table, report.held_out, folder / "reliability.png", title)
     except ConfigError as error:
         warnings.warn(str(error), PluginWarning, stacklevel=2)
+        pictures = {}
+    text = sections_to_markdown(
+        report_sections(report, name=name), title=f"Calibration of {name}", pictures=pictures
+    )
+    write_text(folder / "report.md", text)
     for path, table in zip(paths, applied, strict=True):
         table.write(folder / _target(path))
     print(f"Written: {folder}")
 
 
-def _save(bundle: Path, report: ChainReport, registry: Registry, force: bool) -> None:
+def _save(bundle: Path, name: str, report: ChainReport, registry: Registry, force: bool) -> None:
     from tocsin.bundles.chain import save_chain
     from tocsin.scores.calibration_report import report_sections
     from tocsin.scores.sections import sections_to_markdown
 
-    save_chain(
-        bundle, report.chain, registry, summary=sections_to_markdown(report_sections(report)), force=force
-    )
+    summary = sections_to_markdown(report_sections(report, name=name))
+    save_chain(bundle, report.chain, registry, summary=summary, force=force)
     print(f"{bundle}: predictions are now those of {report.chain.name}; raw probabilities stay available.")

@@ -84,9 +84,14 @@ def main(argv: list[str]) -> int:
     if options.output is not None:
         write_text(options.output / "comparison.json", json_text(facts))
         report = comparison_sections(pair, found, per_label=True)
-        write_text(options.output / "comparison.md", sections_to_markdown(report))
+        write_text(
+            options.output / "comparison.md",
+            sections_to_markdown(report, title=f"{names[0]} beside {names[1]}"),
+        )
     if options.json:
         print(json_text(facts), end="")
     else:
         table_console().print(render_sections(comparison_sections(pair, found, per_label=options.labels)))
+        if options.output is not None:
+            print(f"Written: {options.output}")
     return 0

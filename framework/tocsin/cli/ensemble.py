@@ -250,7 +250,8 @@ def _write(folder: Path, report: EnsembleReport) -> list[Path]:
     from tocsin.scores.sections import sections_to_markdown
 
     write_text(folder / "ensemble.json", json_text(ensemble_to_dict(report)))
-    write_text(folder / "report.md", sections_to_markdown(ensemble_sections(report)))
+    title = f"Ensemble {report.name} of {', '.join(report.names)}"
+    write_text(folder / "report.md", sections_to_markdown(ensemble_sections(report), title=title))
     written = [folder / "ensemble.json", folder / "report.md"]
     for split, judgement in (("validation", report.fitted), ("test", report.tested)):
         if judgement is not None:

@@ -66,25 +66,32 @@ def main(argv: list[str]) -> int:
     if options.output is not None:
         write_text(options.output / "metrics.json", json_text(facts))
         report = [*sections(results, per_label=True), *added]
-        write_text(options.output / "report.md", sections_to_markdown(report))
-        _write_figures(options.output, tables, names, options.threshold)
+        pictures = _write_figures(options.output, tables, names, options.threshold)
+        title = f"Evaluation of {', '.join(names)}"
+        write_text(options.output / "report.md", sections_to_markdown(report, title=title, pictures=pictures))
     if options.json:
         print(json_text(facts), end="")
     else:
         table_console().print(render_sections([*sections(results, per_label=options.labels), *added]))
+        if options.output is not None:
+            print(f"Written: {options.output}")
     return 0
 
 
 def _write_figures(
     folder: Path, tables: Sequence[ScoresTable], names: Sequence[str], threshold: float
-) -> None:
-    """Write the figures of each table as PNG; where matplotlib is missing, say what would add it."""
+) -> dict[str, str]:
+    """Write the figures of each table as PNG and return what they show and where they lie in the folder.
+
+    Where matplotlib is missing there are none, and what would add it is said.
+    """
     import re
     import sys
 
     from tocsin.errors import ConfigError
     from tocsin.scores.figures import figures
 
+    written = {}
     for number, (table, name) in enumerate(zip(tables, names, strict=True), start=1):
         # a name may be a path; two names may differ in signs alone
         part = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
@@ -95,13 +102,16 @@ def _write_figures(
             if (error.name or "").partition(".")[0] != "matplotlib":
                 raise
             print("No figures: pip install 'tocsin[figures]' adds matplotlib.", file=sys.stderr)
-            return
+            return {}
         try:
             target.mkdir(parents=True, exist_ok=True)
             for title, figure in found.items():
                 figure.savefig(target / f"{title}.png")
+                shown = title if len(tables) == 1 else f"{name}: {title}"
+                written[shown] = (target / f"{title}.png").relative_to(folder).as_posix()
         except OSError as error:
             raise ConfigError(f"--output: {target} cannot be written ({error.strerror or error}).") from error
+    return written
 
 
 def _added_sections(registry: Registry, tables: Sequence[ScoresTable], names: Sequence[str]) -> list[Section]:

@@ -36,8 +36,9 @@ def main(argv: list[str]) -> int:
     options = _parser().parse_args(argv)
 
     from tocsin.cli.evaluate import json_text, write_text
+    from tocsin.cli.vector_chart import write_chart
     from tocsin.cli.vector_models import check_early, models_of
-    from tocsin.cli.vectors import Texts, by_language, read_pairs, write_chart
+    from tocsin.cli.vectors import Texts, by_language, read_pairs
     from tocsin.scores.sections import render_sections, sections_to_markdown
     from tocsin.text.progress import table_console
     from tocsin.vectors import matching_differences, matching_report
@@ -84,21 +85,25 @@ def main(argv: list[str]) -> int:
     shown = _sections(options, reports, differences, errors, parallel)
     if options.output is not None:
         write_text(options.output / "metrics.json", json_text(facts))
-        write_text(options.output / "report.md", sections_to_markdown(shown))
         means = {
             name: {lang: found.mean for lang, found in report.languages.items()}
             for name, report in reports.items()
         }
-        write_chart(
+        drawn = write_chart(
             options.output / "accuracy.png",
             means,
             "matching accuracy, mean of both directions",
             options.limit,
         )
+        title = f"Matching of {', '.join(reports)}"
+        pictures = {"by language": "accuracy.png"} if drawn else None
+        write_text(options.output / "report.md", sections_to_markdown(shown, title=title, pictures=pictures))
     if options.json:
         print(json_text(facts), end="")
     else:
         table_console().print(render_sections(shown))
+        if options.output is not None:
+            print(f"Written: {options.output}")
     return 0
 
 
@@ -306,11 +311,7 @@ def _report(name: str, report: MatchingReport, options: argparse.Namespace, para
         (
             f"Under {report.limit:g}: {len(below)} of {len(report.languages)} languages"
             + (f" (with their whole interval: {surely}): {', '.join(below)}." if below else "."),
-            *(
-                [f"* fewer than {FEW_PAIRS} pairs: {', '.join(report.few)}. Read with care."]
-                if report.few
-                else []
-            ),
+            *([f"*: under {FEW_PAIRS} pairs, mostly chance: {', '.join(report.few)}."] if report.few else []),
             "Each language is its own pool: accuracy falls as the pool grows and as its sentences are more alike, so "
             "languages do not compare with one another.",
             f"Intervals: {options.draws:,} bootstrap draws of pairs within each language, seed {options.seed}; the "

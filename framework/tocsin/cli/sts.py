@@ -29,8 +29,9 @@ def main(argv: list[str]) -> int:
     import numpy as np
 
     from tocsin.cli.evaluate import json_text, write_text
+    from tocsin.cli.vector_chart import write_chart
     from tocsin.cli.vector_models import check_early, models_of
-    from tocsin.cli.vectors import Texts, by_language, read_pairs, write_chart
+    from tocsin.cli.vectors import Texts, by_language, read_pairs
     from tocsin.errors import DataError
     from tocsin.scores.sections import render_sections, sections_to_markdown
     from tocsin.text.progress import table_console
@@ -86,16 +87,20 @@ def main(argv: list[str]) -> int:
     shown = _sections(options, reports, differences, parallel)
     if options.output is not None:
         write_text(options.output / "metrics.json", json_text(facts))
-        write_text(options.output / "report.md", sections_to_markdown(shown))
-        write_chart(
+        drawn = write_chart(
             options.output / "correlation.png",
             {name: report.languages for name, report in reports.items()},
             "Spearman's correlation of cosine and score",
         )
+        title = f"Rank correlation of {', '.join(reports)}"
+        pictures = {"by language": "correlation.png"} if drawn else None
+        write_text(options.output / "report.md", sections_to_markdown(shown, title=title, pictures=pictures))
     if options.json:
         print(json_text(facts), end="")
     else:
         table_console().print(render_sections(shown))
+        if options.output is not None:
+            print(f"Written: {options.output}")
     return 0
 
 
@@ -179,11 +184,7 @@ def _report(name: str, report: SimilarityReport, options: argparse.Namespace, pa
         ("language", "pairs", "Spearman", "95% interval"),
         tuple(rows),
         (
-            *(
-                [f"* fewer than {FEW_PAIRS} pairs: {', '.join(report.few)}. Read with care."]
-                if report.few
-                else []
-            ),
+            *([f"*: under {FEW_PAIRS} pairs, mostly chance: {', '.join(report.few)}."] if report.few else []),
             f"Intervals: {options.draws:,} bootstrap draws of pairs within each language, seed {options.seed}"
             + (
                 "; the languages have the same scores, and every draw takes the same pairs in all of them."

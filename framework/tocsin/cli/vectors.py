@@ -25,7 +25,6 @@ __all__ = [
     "macro_name",
     "pairs_text",
     "read_pairs",
-    "write_chart",
 ]
 
 _CHUNK = 1024  # texts that are sorted by length and encoded together, at most, between two moves of the progress bar
@@ -275,7 +274,9 @@ class Texts:
 
 def interval_text(found: Estimate) -> str:
     """Return the interval of a figure, as a report shows it."""
-    return f"{found.low:.3f} to {found.high:.3f}"
+    from tocsin.scores.numbers import interval_text as text
+
+    return text(found.low, found.high)
 
 
 def macro_name(languages: int) -> str:
@@ -304,6 +305,7 @@ def difference_section(
         macros: Model -> mean over languages.
         differences: Every model but the first -> language, and `MACRO`, -> first minus that model.
     """
+    from tocsin.scores.numbers import interval_text
     from tocsin.scores.sections import Section
     from tocsin.vectors.reports import MACRO
 
@@ -321,66 +323,15 @@ def difference_section(
             cells += [
                 f"{at[other]:.3f}",
                 f"{found.point:+.3f}{sure}",
-                f"{found.low:+.3f} to {found.high:+.3f}",
+                interval_text(found.low, found.high, plus=True),
             ]
         rows.append(tuple(cells))
     return Section(
         title,
         tuple(headings),
         tuple(rows),
-        ("! the interval leaves 0 out. Paired: every draw takes the same pairs of both models.",),
+        (
+            "!: beyond chance alone, for the interval leaves 0 out. Paired: every draw takes the same pairs of both "
+            "models.",
+        ),
     )
-
-
-def write_chart(
-    path: Path, figures: Mapping[str, Mapping[str, Estimate]], label: str, limit: float | None = None
-) -> None:
-    """Draw a bar a language and model with its interval; without matplotlib say so on stderr and draw nothing.
-
-    Args:
-        path: The PNG to write.
-        figures: Model -> language -> figure; every model has the same languages.
-        label: What is drawn.
-        limit: Where to draw a line, if anywhere.
-
-    Raises:
-        ConfigError: The file cannot be written.
-    """
-    import sys
-
-    from tocsin.errors import ConfigError
-    from tocsin.text.folders import whole_file
-
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        print(
-            f"no {path.name}: pip install 'tocsin[figures]' adds matplotlib, which draws it", file=sys.stderr
-        )
-        return
-    languages = list(next(iter(figures.values())))
-    thickness = 0.8 / len(figures)
-    figure = Figure(figsize=(8, 1.5 + len(languages) * max(0.18, 0.11 * len(figures))), layout="constrained")
-    axes = figure.subplots()
-    for at, (name, by_lang) in enumerate(figures.items()):
-        found = [by_lang[lang] for lang in languages]
-        points = [one.point for one in found]
-        # An interval that was moved or clipped may end at the figure itself, but not short of it by more than rounding.
-        reach = [
-            [max(0.0, one.point - one.low) for one in found],
-            [max(0.0, one.high - one.point) for one in found],
-        ]
-        places = [row + (at - (len(figures) - 1) / 2) * thickness for row in range(len(languages))]
-        axes.barh(places, points, thickness, xerr=reach, error_kw={"elinewidth": 0.7}, label=name)
-    axes.set_yticks(range(len(languages)), languages, fontsize=7)
-    axes.set_ylim(len(languages) - 0.4, -0.6)
-    axes.set_xlabel(f"{label} (with 95% interval)")
-    if limit is not None:
-        axes.axvline(limit, color="0.3", linestyle=":", linewidth=1)
-    if len(figures) > 1:
-        figure.legend(loc="outside upper center", ncols=2)
-    try:
-        with whole_file(path) as part:
-            figure.savefig(part, format="png", dpi=130)
-    except OSError as error:
-        raise ConfigError(f"--output: {path} cannot be written ({error.strerror or error}).") from error

@@ -12,7 +12,9 @@ import numpy as np
 
 from tocsin.scores.calibrating import CONVENTION, ChainReport, decision_figures
 from tocsin.scores.means import mean_defined, ratio
+from tocsin.scores.numbers import UNDEFINED, interval_text, number, signed
 from tocsin.scores.sections import Section
+from tocsin.scores.statistics import Difference, Interval
 
 __all__ = ["FEW_MESSAGES", "FEW_POSITIVES", "languages", "report_sections", "report_to_dict"]
 
@@ -41,10 +43,10 @@ def _calibration_section(report: ChainReport, name: str) -> Section:
     rows = tuple(
         (
             change.name,
-            _number(change.before, 4),
-            _number(change.after, 4),
-            f"{change.change.point:+.4f}",
-            _range(change.change, 4) if change.change.draws else "–",
+            number(change.before, 4),
+            number(change.after, 4),
+            signed(change.change.point, 4),
+            _range(change.change, 4, plus=True),
         )
         for change in report.changes
     )
@@ -68,6 +70,8 @@ def _worth_section(report: ChainReport) -> Section:
     aim = f"macro {rule.aim}, over {worth.defined} of {len(report.table.labels)} labels"
     better = " (lower is better)" if rule.lower_is_better else ""
     notes = ["The interval says how the figure varies over other messages of the same number."]
+    if rule.advice:
+        notes.append(rule.advice)
     if not worth.compared == worth.defined == worth.other_defined:
         notes.append(
             f"The gain is the mean over the {worth.compared} labels that have a figure on both sides; raw scores have "
@@ -77,9 +81,9 @@ def _worth_section(report: ChainReport) -> Section:
         title=f"Decisions by {type(rule).__name__}, cross-fitted",
         columns=(aim + better, "figure", "95% interval"),
         rows=(
-            ("raw scores, on from .5", _number(worth.other_macro.point), _range(worth.other_macro)),
-            (report.chain.name, _number(worth.macro.point), _range(worth.macro)),
-            ("gain", _signed(worth.gain.point), _range(worth.gain)),
+            ("raw scores, on from .5", number(worth.other_macro.point), _range(worth.other_macro)),
+            (report.chain.name, number(worth.macro.point), _range(worth.macro)),
+            ("gain", signed(worth.gain.point), _range(worth.gain, plus=True)),
         ),
         notes=tuple(notes),
     )
@@ -90,40 +94,47 @@ def _label_section(report: ChainReport) -> Section:
     assert report.worth is not None
     assert rule is not None
     limits = rule.thresholds()
+    # the aim stands once, beside what the raw scores have of it, where that is one of the figures at hand
+    beside = rule.aim if rule.aim in ("precision", "recall") else "F1"
+    others = [name for name in ("precision", "recall") if name != rule.aim]
     rows = []
     for i, label in enumerate(report.table.labels):
         interval = report.worth.labels[i]
         rows.append(
             (
                 label,
-                f"{report.positives[i]:,}{' !' if report.positives[i] < FEW_POSITIVES else ''}",
-                "–" if limits is None else "never" if limits[i] >= 1 else _number(float(limits[i])),
-                _number(float(report.at_half["f1"][i])),
-                _number(interval.point),
+                f"{report.positives[i]:,}{' *' if report.positives[i] < FEW_POSITIVES else ''}",
+                "–" if limits is None else "never" if limits[i] >= 1 else number(float(limits[i])),
+                number(float(report.at_half[beside.lower()][i])),
+                number(interval.point),
                 _range(interval),
-                _number(float(report.figures["precision"][i])),
-                _number(float(report.figures["recall"][i])),
+                *(number(float(report.figures[name][i])) for name in others),
             )
         )
     few = int(np.count_nonzero(report.positives < FEW_POSITIVES))
     notes = [
-        "Thresholds are those of the chain as it ships, on calibrated probabilities; figures are cross-fitted."
+        "Thresholds are those of the chain as it ships, on calibrated probabilities; figures are cross-fitted. "
+        f"{beside} at .5: of the raw scores, on from .5."
     ]
     if few:
-        notes.append(f"! {few} labels have fewer than {FEW_POSITIVES} positives: their figures say little.")
+        notes.append(
+            f"*: under {FEW_POSITIVES} positives, mostly chance ({few} label{'' if few == 1 else 's'})."
+        )
     if "lang" in rule.columns:
-        notes.append("Thresholds by language: see the JSON. Shown are those of a language that is not known.")
+        notes.append(
+            "Shown are the thresholds of a language that is not known; those of each stand in calibration.json, which "
+            "--output DIR writes."
+        )
     return Section(
         title="Labels",
         columns=(
             "label",
             "positives",
             "threshold",
-            "F1 at .5",
+            f"{beside} at .5",
             rule.aim,
             "95% interval",
-            "precision",
-            "recall",
+            *others,
         ),
         rows=tuple(rows),
         notes=tuple(notes),
@@ -139,17 +150,23 @@ def _language_section(report: ChainReport) -> Section | None:
         columns=("lang", "messages", "with a label", "macro F1", "missed labels", "labels on"),
         rows=tuple(
             (
-                name + (" !" if facts["with_label"] < FEW_POSITIVES else ""),
+                name + (" *" if facts["with_label"] < FEW_POSITIVES else ""),
                 f"{facts['messages']:,}",
                 f"{facts['with_label']:,}",
-                _number(facts["macro_f1"]),
-                _number(facts["missed"]),
-                _number(facts["labels_on"], 2),
+                number(facts["macro_f1"]),
+                number(facts["missed"]),
+                number(facts["labels_on"], 2),
             )
             for name, facts in by_language.items()
         ),
         notes=(
-            "Missed labels: the mean share of a message's labels that is decided off, over messages that have a label.",
+            "missed labels: the mean share of a message's labels that is decided off, over messages that have a label. "
+            "labels on: the mean number of labels that is decided on for a message.",
+            *(
+                [f"*: under {FEW_POSITIVES} messages with a label, mostly chance."]
+                if any(facts["with_label"] < FEW_POSITIVES for facts in by_language.values())
+                else []
+            ),
         ),
     )
 
@@ -228,7 +245,7 @@ def report_to_dict(report: ChainReport) -> dict[str, Any]:
                     },
                     "expected": asdict(worth.labels[i]),
                     **{name: float(values[i]) for name, values in report.figures.items()},
-                    "f1_raw_at_half": float(report.at_half["f1"][i]),
+                    **{f"{name}_raw_at_half": float(values[i]) for name, values in report.at_half.items()},
                 }
                 for i, label in enumerate(table.labels)
             },
@@ -251,15 +268,6 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _number(value: float, digits: int = 3) -> str:
-    return "–" if not np.isfinite(value) else f"{value:.{digits}f}"
-
-
-def _signed(value: float) -> str:
-    return "–" if not np.isfinite(value) else f"{value:+.3f}"
-
-
-def _range(interval: Any, digits: int = 3) -> str:
-    if not interval.draws:
-        return "–"
-    return f"{interval.low:.{digits}f} to {interval.high:.{digits}f}"
+def _range(interval: Interval | Difference, digits: int = 3, *, plus: bool = False) -> str:
+    # without draws there is no interval, whatever stands in its place
+    return interval_text(interval.low, interval.high, digits, plus=plus) if interval.draws else UNDEFINED

@@ -10,6 +10,7 @@ import numpy as np
 
 from tocsin.scores.comparison import IN_SLICES, Comparison, Tested
 from tocsin.scores.metrics import LOSSES
+from tocsin.scores.numbers import UNDEFINED, digits_of, interval_text, number, signed
 from tocsin.scores.report import coverage_note, figure_name, metric_name
 from tocsin.scores.sections import Section
 
@@ -17,7 +18,6 @@ __all__ = ["comparison_sections", "comparison_to_dict"]
 
 _ADJUSTED = {"holm": "Holm", "benjamini-hochberg": "Benjamini–Hochberg"}
 _LABEL_METRICS = ("roc_auc", "average_precision", "f1")
-_UNDEFINED = "–"
 
 
 def comparison_sections(
@@ -34,16 +34,16 @@ def comparison_sections(
     rows = [
         (
             figure_name(figure),
-            _number(one.a),
-            _number(one.b),
-            *_effect(one),
+            number(one.a, digits_of(figure)),
+            number(one.b, digits_of(figure)),
+            *_effect(one, digits_of(figure)),
             _p(one.p_value),
-            _number(one.detectable),
+            number(one.detectable, digits_of(figure)),
         )
         for figure, one in found.figures.items()
     ]
     notes = [
-        coverage_note(found.metrics[0]),
+        coverage_note(found.metrics[0], list(dict.fromkeys(map(_metric_of, found.figures)))),
         f"Difference and interval: paired bootstrap, {found.draws:,} draws of {found.unit}, the same for both models. "
         f"p: approximate randomisation, {found.draws:,} exchanges.",
         "detectable: the smallest true difference that four of five such comparisons find at the 5% level.",
@@ -69,7 +69,7 @@ def _slice_section(column: str, found: Comparison) -> Section:
     if column in found.means:
         cells = []
         for mean in found.means[column].values():
-            cells += [_signed(mean.difference), f"[{_signed(mean.low)}, {_signed(mean.high)}]", ""]
+            cells += [signed(mean.difference), interval_text(mean.low, mean.high, plus=True), ""]
         rows.append(("mean", f"{sum(found.sizes[column].values()):,}", *cells))
     notes = [
         "Differences, each slice drawn alone; –: undefined, without a label that has a positive and a negative.",
@@ -77,7 +77,7 @@ def _slice_section(column: str, found: Comparison) -> Section:
     ]
     if column in found.means:
         means = ", ".join(
-            f"{figure_name(figure)} {_number(mean.a)} and {_number(mean.b)} (over {mean.slices})"
+            f"{figure_name(figure)} {number(mean.a)} and {number(mean.b)} (over {mean.slices})"
             for figure, mean in found.means[column].items()
         )
         notes.append(f"mean: each {column} counts alike; the models' own means: {means}.")
@@ -91,7 +91,7 @@ def _label_sections(found: Comparison, *, per_label: bool) -> Iterable[Section]:
         tested = found.labels[metric]
         shown = {label: one for label, one in tested.items() if per_label or one.adjusted < 0.05}
         rows = tuple(
-            (label, _number(one.a), _number(one.b), *_effect(one), _p(one.p_value), _p(one.adjusted))
+            (label, number(one.a), number(one.b), *_effect(one), _p(one.p_value), _p(one.adjusted))
             for label, one in shown.items()
         )
         defined = sum(np.isfinite(one.adjusted) for one in tested.values())
@@ -150,18 +150,14 @@ def comparison_to_dict(names: tuple[str, str], found: Comparison) -> dict[str, A
     }
 
 
-def _effect(one: Tested) -> tuple[str, str]:
+def _metric_of(figure: str) -> str:
+    return figure.split("_", 1)[1]
+
+
+def _effect(one: Tested, digits: int = 3) -> tuple[str, str]:
     found = one.difference
-    return _signed(found.point), f"[{_signed(found.low)}, {_signed(found.high)}]"
-
-
-def _number(value: float) -> str:
-    return _UNDEFINED if not np.isfinite(value) else f"{value:.3f}"
-
-
-def _signed(value: float) -> str:
-    return _UNDEFINED if not np.isfinite(value) else f"{value:+.3f}"
+    return signed(found.point, digits), interval_text(found.low, found.high, digits, plus=True)
 
 
 def _p(value: float) -> str:
-    return _UNDEFINED if not np.isfinite(value) else f"{value:.4f}"
+    return UNDEFINED if not np.isfinite(value) else f"{value:.4f}"

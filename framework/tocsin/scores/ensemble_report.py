@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from tocsin.scores.ensembling import JUDGED_BY, EnsembleReport, Judgement
+from tocsin.scores.numbers import digits_of, interval_text, number, signed
 from tocsin.scores.report import coverage_note, figure_name
 from tocsin.scores.sections import Section
 from tocsin.scores.statistics import Difference, Interval
 
 __all__ = ["ensemble_sections", "ensemble_to_dict"]
 
-_UNDEFINED = "–"
 _ADDED = JUDGED_BY[:3]  # what fits a screen; the JSON has all
 
 
@@ -39,12 +39,11 @@ def _members_section(report: EnsembleReport, judgement: Judgement) -> Section:
     kind = type(report.ensembler).__name__
     named = [*zip(report.names, judgement.members, strict=True), (kind, judgement.ensemble)]
     rows = tuple(
-        (name, *(f"{_number(found[figure])}{_range(found[figure])}" for figure in JUDGED_BY))
-        for name, found in named
+        (name, *(_with_interval(found[figure], figure) for figure in JUDGED_BY)) for name, found in named
     )
     drawn = f"whole groups of equal {report.groups}" if report.groups else "messages"
     notes = [
-        coverage_note(judgement.metrics),
+        coverage_note(judgement.metrics, [figure.removeprefix("macro_") for figure in JUDGED_BY]),
         f"Intervals: 95%, {report.draws:,} bootstrap draws of {drawn}. Log loss and Brier: less is better.",
     ]
     if judgement.cross_fitted:
@@ -62,16 +61,16 @@ def _members_section(report: EnsembleReport, judgement: Judgement) -> Section:
 def _gain_section(report: EnsembleReport, judgement: Judgement) -> Section:
     rows = []
     for figure in JUDGED_BY:
-        best, gain = judgement.best[figure], judgement.gains[figure]
+        best, gain, digits = judgement.best[figure], judgement.gains[figure], digits_of(figure)
         rows.append(
             (
                 figure_name(figure),
-                _number(judgement.ensemble[figure]),
+                number(judgement.ensemble[figure].point, digits),
                 report.names[best],
-                _number(judgement.members[best][figure]),
-                _signed(gain),
-                _signed_range(gain),
-                _plain(judgement.p_values[figure], ".4f"),
+                number(judgement.members[best][figure].point, digits),
+                signed(gain.point, digits),
+                interval_text(gain.low, gain.high, digits, plus=True),
+                number(judgement.p_values[figure], 4),
             )
         )
     return Section(
@@ -88,25 +87,32 @@ def _gain_section(report: EnsembleReport, judgement: Judgement) -> Section:
 def _added_section(report: EnsembleReport, judgement: Judgement) -> Section:
     weights = report.ensembler.member_weights()
     rows = []
-    for number, (name, added, without) in enumerate(
+    for at, (name, added, without) in enumerate(
         zip(report.names, judgement.added, judgement.without, strict=True)
     ):
-        counts = () if weights is None else (_counts(weights[number]),)
-        changes = (f"{_signed(added[figure])} {_signed_range(added[figure])}".rstrip() for figure in _ADDED)
-        rows.append((name, *counts, _plain(without[JUDGED_BY[0]], ".3f"), *changes))
+        counts = () if weights is None else (_counts(weights[at]),)
+        changes = (_with_interval(added[figure], figure, plus=True) for figure in _ADDED)
+        rows.append((name, *counts, number(without[JUDGED_BY[0]]), *changes))
     notes = [
-        "Macro figures of the ensemble minus those of the ensemble fitted without the member: above 0 in AP and "
-        "ROC-AUC, below 0 in log loss it adds something. 95% intervals by paired bootstrap."
+        "The ensemble minus the ensemble fitted without the member: above 0 in AP and ROC-AUC, below 0 in log loss it "
+        "adds something. 95% intervals by paired bootstrap."
     ]
     if weights is not None:
-        notes.append("counts: the member's weight, the mean over labels, and from the least to the most.")
+        word = report.ensembler.weight_word
+        several = any("[" in row[1] for row in rows)
+        of = (
+            "its mean over labels, in brackets the least and the most"
+            if several
+            else "the same for all labels"
+        )
+        notes.append(f"{word}: the member's; {of}.")
     return Section(
         title=f"What each member adds ({_where(report, judgement)})",
         columns=(
             "member",
-            *(() if weights is None else ("counts",)),
-            "AP without it",
-            *(figure_name(figure).removeprefix("macro ") for figure in _ADDED),
+            *(() if weights is None else (report.ensembler.weight_word,)),
+            "macro AP without it",
+            *map(figure_name, _ADDED),
         ),
         rows=tuple(rows),
         notes=tuple(notes),
@@ -176,24 +182,11 @@ def _without_nan(value: Any) -> Any:
 def _counts(weights_L: np.ndarray) -> str:
     low, high = float(weights_L.min()), float(weights_L.max())
     mean = f"{weights_L.mean():.2f}"
-    return mean if f"{low:.2f}" == f"{high:.2f}" else f"{mean} ({low:.2f} to {high:.2f})"
+    return mean if f"{low:.2f}" == f"{high:.2f}" else f"{mean} {interval_text(low, high, 2)}"
 
 
-def _plain(value: float, form: str) -> str:
-    return format(value, form) if np.isfinite(value) else _UNDEFINED
-
-
-def _number(found: Interval) -> str:
-    return _plain(found.point, ".3f")
-
-
-def _range(found: Interval) -> str:
-    return f" [{found.low:.3f}, {found.high:.3f}]" if np.isfinite(found.low) else ""
-
-
-def _signed(found: Difference) -> str:
-    return _plain(found.point, "+.3f")
-
-
-def _signed_range(found: Difference) -> str:
-    return f"[{found.low:+.3f}, {found.high:+.3f}]" if np.isfinite(found.low) else ""
+def _with_interval(found: Interval | Difference, figure: str, *, plus: bool = False) -> str:
+    digits = digits_of(figure)
+    point = signed(found.point, digits) if plus else number(found.point, digits)
+    known = np.isfinite(found.low)
+    return f"{point} {interval_text(found.low, found.high, digits, plus=plus)}" if known else point

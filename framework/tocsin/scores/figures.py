@@ -119,9 +119,11 @@ def precision_recall(
                 hits[reached] / positive.sum(), hits[reached] / on[reached],
                 marker="o", markersize=6, markerfacecolor="white", markeredgecolor="black",
             )  # fmt: skip
+        # Lower left, where a good curve is not, and above the dashed line of a rare label.
+        low = share + 0.04 if share < 0.2 else 0.05
         axes.text(
-            0.96, 0.9, f"AP {average_precision(positive, given):.3f}", ha="right", transform=axes.transAxes,
-            fontsize=_SMALL,
+            0.05, low, f"AP {average_precision(positive, given):.3f}", fontsize=_SMALL,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
         )  # fmt: skip
 
     return _panels(
@@ -314,9 +316,7 @@ def _panels(
     figure.supylabel(y, fontsize=9)
     more = len(labels) - sum(label is not None for label in shown)
     tail = f" {more} rarer labels are not shown." if more else ""
-    figure.suptitle(
-        f"In brackets: positives (*: under {_FEW}). {note}{tail}", fontsize=_SMALL, x=0.01, ha="left"
-    )
+    _caption(figure, f"In brackets: positives (*: under {_FEW}). {note}{tail}")
     return figure
 
 

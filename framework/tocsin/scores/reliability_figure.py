@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 
@@ -15,16 +16,17 @@ from tocsin.text.folders import whole_file
 __all__ = ["draw_reliability"]
 
 
-def draw_reliability(before: ScoresTable, after: ScoresTable, path: Path) -> None:
-    """Write a PNG: what was said against what came true, all labels pooled, in bins of equal numbers of cells.
+def draw_reliability(before: ScoresTable, after: ScoresTable, path: Path, title: str) -> None:
+    """Write a PNG: share of positives by probability given, all labels pooled, in bins of equal numbers of predictions.
 
     Before is dashed with open squares, after is solid with filled circles, so that grey print tells them apart. Below,
-    how many cells have which probability.
+    how many predictions (a message's of a label) have which probability.
 
     Args:
         before: Raw scores with targets.
         after: The same messages, calibrated.
         path: Where to.
+        title: What is shown; long ones are wrapped.
 
     Raises:
         ConfigError: matplotlib is not installed.
@@ -40,7 +42,7 @@ def draw_reliability(before: ScoresTable, after: ScoresTable, path: Path) -> Non
     figure = Figure(figsize=(5.5, 6.5), layout="constrained")
     FigureCanvasAgg(figure)
     curve, counts = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
-    curve.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="exact")
+    curve.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="a calibrated model")
     styles = (
         (
             "before",
@@ -53,7 +55,7 @@ def draw_reliability(before: ScoresTable, after: ScoresTable, path: Path) -> Non
     for name, probabilities_NL, style in styles:
         given = probabilities_NL.ravel()[known]
         bins = Bins(targets[known] >= POSITIVE_FROM, given, 20)
-        curve.plot(bins.mean_B, bins.share_B, label=name, markersize=5, **style)
+        curve.plot(bins.mean_B, bins.share_B, label=f"{name} calibration", markersize=5, **style)
         counts.hist(
             given,
             bins=np.linspace(0, 1, 41),
@@ -61,12 +63,13 @@ def draw_reliability(before: ScoresTable, after: ScoresTable, path: Path) -> Non
             color=style["color"],
             linestyle=style["linestyle"],
         )
-    curve.set_ylabel("share that came true")
+    curve.set_ylabel("share of positives")
+    curve.set_title(fill(title, 70), fontsize=9, loc="left", parse_math=False)
     curve.set_xlim(0, 1)
     curve.set_ylim(0, 1)
     curve.legend(loc="upper left", frameon=False)
     counts.set_yscale("log")
-    counts.set_ylabel("cells")
-    counts.set_xlabel("probability said")
+    counts.set_ylabel("predictions")
+    counts.set_xlabel("probability given")
     with whole_file(path) as part:
         figure.savefig(part, format="png", dpi=150)

@@ -17,6 +17,7 @@ from tocsin.scores.baselines import baselines
 from tocsin.scores.insights import Confusion, WorstError, confusion, worst_errors
 from tocsin.scores.means import mean_defined
 from tocsin.scores.metrics import METRICS, UNKNOWN, Metrics, evaluate, evaluate_by
+from tocsin.scores.numbers import UNDEFINED, interval_text, number
 from tocsin.scores.sections import Section, render_sections, sections_to_markdown
 from tocsin.scores.statistics import HEADLINE, Interval, bootstrap
 from tocsin.scores.table import ScoresTable
@@ -53,12 +54,12 @@ _NAMES = {
     "log_loss": "log loss",
     "calibration_error": "calibration error",
 }
+_COVERED = tuple(name for name in METRICS if name != "precision")  # which has a note of its own
 _SHOWN = (
     *(f"macro_{name}" for name in METRICS),
     *(f"micro_{name}" for name in METRICS),
     *(f"weighted_{name}" for name in METRICS[:3]),
 )
-_UNDEFINED = "–"
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,9 +195,9 @@ def _confusion_section(heading: str, found: Confusion) -> Section:
             (
                 f"{found.labels[i]} → {found.labels[j]}",
                 f"{found.missed_LL[i, j]:,}",
-                _number(found.taken_LL[i, j]),
+                number(found.taken_LL[i, j]),
                 f"{found.together_LL[i, j]:,}",
-                _number(found.together_LL[i, j] / own if own else np.nan),
+                number(found.together_LL[i, j] / own if own else np.nan),
             )
         )
     notes = (
@@ -235,11 +236,11 @@ def _headline_section(group: Sequence[Result]) -> Section:
     for figure in _SHOWN:
         cells = []
         for result in group:
-            cell, interval = _number(result.metrics.flat()[figure]), result.intervals.get(figure)
-            cells.append(
-                cell if interval is None else f"{cell} [{_number(interval.low)}, {_number(interval.high)}]"
-            )
-        baseline_cells = [_number(metrics.flat()[figure]) for metrics in trivial.values()]
+            cell, interval = number(result.metrics.flat()[figure]), result.intervals.get(figure)
+            if interval is not None and np.isfinite(interval.low):
+                cell += f" {interval_text(interval.low, interval.high)}"
+            cells.append(cell)
+        baseline_cells = [number(metrics.flat()[figure]) for metrics in trivial.values()]
         rows.append((figure_name(figure), *cells, *baseline_cells))
     notes = [coverage_note(group[0].metrics), *(_decided(result) for result in group)]
     everyone = {result.name: result.metrics for result in group} | trivial
@@ -264,9 +265,9 @@ def _label_section(group: Sequence[Result]) -> Section:
     shown = METRICS if len(group) == 1 else METRICS[:3]
     rows = []
     for i, label in enumerate(first.labels):
-        figures = [_number(result.metrics.per_label[name][i]) for result in group for name in shown]
+        figures = [number(result.metrics.per_label[name][i]) for result in group for name in shown]
         flag = _flag(int(first.positives[i]), int(first.known[i]))
-        rows.append((label + flag, f"{first.positives[i]:,}", _number(first.prevalence[i]), *figures))
+        rows.append((label + flag, f"{first.positives[i]:,}", number(first.prevalence[i]), *figures))
     columns = ("label", "positives", "share", *_headings(group, [_NAMES[name] for name in shown]))
     notes = ["share: positives among known targets, which is the AP of a constant; its ROC-AUC is 0.5."]
     return Section("Labels", columns, tuple(rows), (*notes, *_flag_note(rows)))
@@ -278,7 +279,7 @@ def _slice_section(group: Sequence[Result], column: str) -> Section:
     for value in dict.fromkeys(value for result in group for value in result.by.get(column, {})):
         slices = [result.by.get(column, {}).get(value) for result in group]
         first = next(metrics for metrics in slices if metrics is not None)
-        figures = [_number(np.nan if m is None else m.macro[name]) for m in slices for name in shown]
+        figures = [number(np.nan if m is None else m.macro[name]) for m in slices for name in shown]
         positives, share_L = int(first.positives.sum()), first.prevalence
         constant = np.where(first.positives > 0, share_L, np.nan)  # a constant's AP, defined where AP is
         rows.append(
@@ -288,8 +289,8 @@ def _slice_section(group: Sequence[Result], column: str) -> Section:
                 f"{positives:,}",
                 f"{first.defined['roc_auc']} of {len(first.labels)}",
                 *figures,
-                _number(float(mean_defined(constant))),
-                _number(float(mean_defined(2 * constant / (1 + constant)))),
+                number(float(mean_defined(constant))),
+                number(float(mean_defined(2 * constant / (1 + constant)))),
             )
         )
     headings = _headings(group, [f"macro {_NAMES[name]}" for name in shown])
@@ -320,18 +321,24 @@ def _flag_note(rows: Sequence[tuple[str, ...]]) -> list[str]:
     return [note for mark, note in notes.items() if mark in marks]
 
 
-def coverage_note(metrics: Metrics) -> str:
-    """Return for instance "2,629 messages; macro over 35 of 36 labels (without a positive: child_alone)." """
+def coverage_note(metrics: Metrics, shown: Sequence[str] = _COVERED) -> str:
+    """Return for instance "2,629 messages; macro Brier over 36, AP over 35 of 36 labels (without a positive: fire)."
+
+    Args:
+        metrics: What is known of the labels.
+        shown: The metrics whose macro means stand above.
+    """
     counts: dict[int, list[str]] = {}
-    for name in METRICS[:3]:
+    for name in shown:
         counts.setdefault(metrics.defined[name], []).append(_NAMES[name])
+    falling = sorted(
+        counts.items(), reverse=True
+    )  # the reasons, which are those of the fewest, come after these
     total = len(metrics.labels)
     if len(counts) == 1:
-        over = f"macro over {next(iter(counts))} of {total} labels"
+        over = f"macro means over {falling[0][0]} of {total} labels"
     else:
-        over = "; ".join(
-            f"macro {' and '.join(names)} over {k} of {total} labels" for k, names in counts.items()
-        )
+        over = f"macro {', '.join(f'{_listing(names)} over {k}' for k, names in falling)} of {total} labels"
     missing: list[tuple[str, Callable[[int], bool]]] = [
         ("without a positive", lambda i: not metrics.positives[i]),
         (
@@ -354,9 +361,14 @@ def coverage_note(metrics: Metrics) -> str:
     return f"{metrics.n:,} messages; {over}{because}.{soft}{known}{few}"
 
 
+def _listing(names: Sequence[str]) -> str:
+    """Return "a, b and c"."""
+    return " and ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), names[-1]])
+
+
 def _decided(result: Result) -> str:
     share = result.metrics.coverage["messages_with_a_decision"]
-    shown = _UNDEFINED if np.isnan(share) else f"{share:.1%}"
+    shown = UNDEFINED if np.isnan(share) else f"{share:.1%}"
     return f"{result.name}: at least one label is on for {shown} of messages."
 
 
@@ -375,11 +387,3 @@ def _listed(results: Result | Sequence[Result]) -> Sequence[Result]:
 
 def _plain(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def _number(value: float) -> str:
-    return _UNDEFINED if np.isnan(value) else f"{value:.3f}"
-
-
-def _signed(value: float) -> str:
-    return _UNDEFINED if np.isnan(value) else f"{value:+.3f}"

@@ -89,6 +89,11 @@ class Ensembler(_Stateful):
         """
         return type(self)(**self.arguments)
 
+    @property
+    def weight_word(self) -> str:
+        """What a report calls the numbers of `member_weights`."""
+        return "weight"
+
     def member_weights(self) -> np.ndarray | None:
         """Return (M, L) how much each member counts for each label, once fitted; None where there is no such number."""
         return None
@@ -112,6 +117,11 @@ class DecisionRule(_Stateful):
 
     aim: ClassVar[str] = "F1"
     lower_is_better: ClassVar[bool] = False
+
+    @property
+    def advice(self) -> str:
+        """What a reader of its report must know of the aim, in a sentence; empty for nothing."""
+        return ""
 
     def worth(
         self, hits: np.ndarray, false_alarms: np.ndarray, missed: np.ndarray, rejected: np.ndarray

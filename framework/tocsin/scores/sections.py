@@ -6,9 +6,10 @@ the hook `tocsin_report_sections`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from tocsin.errors import DataError
 
@@ -76,19 +77,33 @@ def render_sections(sections: Sequence[Section]) -> Group:
     return Group(*parts[:-1])
 
 
-def sections_to_markdown(sections: Sequence[Section]) -> str:
-    """Return Markdown tables, each under its title, notes below each."""
+def sections_to_markdown(
+    sections: Sequence[Section], *, title: str | None = None, pictures: Mapping[str, str] | None = None
+) -> str:
+    """Return Markdown tables, each under its title, notes below each.
+
+    Args:
+        sections: What there is to show.
+        title: Of the whole, for a file of its own; None for a part of another text, whose headings are one level lower.
+        pictures: Names of pictures and their places beside the file, which stand at the end.
+    """
+    level = "###" if title is None else "##"
 
     def line(cells: Sequence[str]) -> str:
         escaped = (" ".join(cell.split()).replace("\\", "\\\\").replace("|", "\\|") for cell in cells)
         return "| " + " | ".join(escaped) + " |"
 
-    parts = []
+    parts = [] if title is None else [f"# {title}"]
     for section in sections:
         if not section.columns:
-            parts.append("\n\n".join([f"### {section.title}", *section.notes]))
+            parts.append("\n\n".join([f"{level} {section.title}", *section.notes]))
             continue
         rule = "|" + "|".join([" :-- ", *[" --: "] * (len(section.columns) - 1)]) + "|"
         body = [line(section.columns), rule, *(line(row) for row in section.rows)]
-        parts.append("\n".join([f"### {section.title}", "", *body, *(f"\n{note}" for note in section.notes)]))
+        parts.append(
+            "\n".join([f"{level} {section.title}", "", *body, *(f"\n{note}" for note in section.notes)])
+        )
+    if pictures:
+        shown = (f"![{name}]({quote(place)})" for name, place in pictures.items())
+        parts.append("\n\n".join([f"{level} Figures", *shown]))
     return "\n\n".join(parts) + "\n"

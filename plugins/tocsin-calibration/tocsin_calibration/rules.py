@@ -147,6 +147,15 @@ def _cuts(z_NL: np.ndarray, targets_NL: np.ndarray) -> list[Cuts]:
     return [cuts_of(*known_cells(z_NL[:, i], targets_NL[:, i])) for i in range(z_NL.shape[1])]
 
 
+def _floor_advice(floor: float, shrinkage: float) -> str:
+    # drawn towards that of all labels, a label's threshold lies beside the one that keeps the floor
+    nearly = "nearly " if shrinkage else ""
+    return (
+        f"The floor of {floor:g} is {nearly}kept on the messages of the fit; what to expect on others is the "
+        "cross-fitted figure, which may lie below it."
+    )
+
+
 class BestFbeta(Thresholds):
     """Thresholds with the best F-beta on the messages of the fit: above 1, beta weighs recall higher.
 
@@ -217,6 +226,11 @@ class PrecisionFloor(Thresholds):
         super().__init__(shrinkage, by)
         self.floor = _share("PrecisionFloor", "floor", floor)
 
+    @property
+    def advice(self) -> str:
+        """That the floor is one of the messages of the fit."""
+        return _floor_advice(self.floor, self.shrinkage)
+
     def _own(self, cuts: Cuts) -> float | None:
         return precision_floor(cuts, self.floor)
 
@@ -257,6 +271,11 @@ class RecallFloor(Thresholds):
     def __init__(self, floor: float = 0.8, shrinkage: float = 0.0, by: str | None = None) -> None:
         super().__init__(shrinkage, by)
         self.floor = _share("RecallFloor", "floor", floor)
+
+    @property
+    def advice(self) -> str:
+        """That the floor is one of the messages of the fit."""
+        return _floor_advice(self.floor, self.shrinkage)
 
     def _own(self, cuts: Cuts) -> float | None:
         return recall_floor(cuts, self.floor)

@@ -61,6 +61,11 @@ class StackingEnsemble(Combining):
                 fits[i] = share * fit_logistic(z_nM, y_n, self.l2) + (1.0 - share) * common
         self.slopes_LM, self.intercepts_L = fits[:, :-1], fits[:, -1]
 
+    @property
+    def weight_word(self) -> str:
+        """A slope: of logits, of any sign and sum."""
+        return "slope"
+
     def member_weights(self) -> np.ndarray:
         """Return (M, L) the slope of each member for each label."""
         return self.slopes_LM.T
