@@ -338,7 +338,7 @@ def with_objects() -> dict[str, Any]:
 
 
 JARGON = re.compile(
-    r"Traceback|usage:|jsonargparse|Namespace|Parser key|Union|<class|validate against|typing\.|init_args\.init_args"
+    r"Traceback|usage:|jsonargparse|Namespace|Parser key|Union\[|<class|validate against|typing\.|init_args\.init_args"
 )
 
 
