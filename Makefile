@@ -38,12 +38,13 @@ distil-quickstart: .venv/distil-ready  ## teach half an encoder an English teach
 	    --encoder experiments/distil-quickstart/config.yaml MiniLmEnglish --name after before teacher \
 	    --teacher teacher --pairs $(DISTILLED)/pairs/validation.parquet
 
-# A worker a core; the tests of one file stay together, for they share what its fixtures made.
+# A worker a core; the tests of one file stay together, for they share what its fixtures made. In the order of the files: by default
+# files of a single test come last, and one of these takes a minute, which one worker would spend alone.
 test: .venv/ready  ## run the tests of the framework and of every plugin, without the slow ones
-	@$(PYTEST) -q -n logical --dist loadfile -m "not slow" tests $(wildcard plugins/*/tests)
+	@$(PYTEST) -q -n logical --dist loadfile --no-loadscope-reorder -m "not slow" tests $(wildcard plugins/*/tests)
 
 test-all: .venv/ready  ## run every test, the slow ones too
-	@$(PYTEST) -q -n logical --dist loadfile tests $(wildcard plugins/*/tests)
+	@$(PYTEST) -q -n logical --dist loadfile --no-loadscope-reorder tests $(wildcard plugins/*/tests)
 
 check: .venv/ready  ## lint, formatting, types, and who may import whom
 	$(BIN)/ruff check
