@@ -86,14 +86,8 @@ def did_you_mean(given: str, known: list[str]) -> str:
 
     folded = given.casefold()
     begun = [name for name in known if len(given) >= _BEGINNING and name.casefold().startswith(folded)]
-    close = (
-        sorted(begun, key=len)
-        or get_close_matches(given, known, n=1)
-        # case is the commonest slip, and too far for difflib in a short name
-        or [
-            name
-            for name in known
-            if name.casefold() in get_close_matches(folded, map(str.casefold, known), n=1)
-        ]
-    )
+    close = sorted(begun, key=len) or get_close_matches(given, known, n=1)
+    if not close:  # case is the commonest slip, and too far for difflib in a short name
+        names = {name.casefold(): name for name in known}
+        close = [names[each] for each in get_close_matches(folded, names, n=1)]
     return f" Did you mean {close[0]!r}?" if close else ""

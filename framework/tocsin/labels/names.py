@@ -10,7 +10,14 @@ from pathlib import Path
 from tocsin.errors import DataError, LabelError
 from tocsin.text.readers import resolve_data_path
 
-__all__ = ["check_names", "check_same_labels", "file_of_names", "label_digest", "names_of_file"]
+__all__ = [
+    "check_names",
+    "check_same_labels",
+    "file_of_names",
+    "label_digest",
+    "names_of_file",
+    "other_labels",
+]
 
 _SHOWN = 10  # labels a message names of a list
 
@@ -36,17 +43,10 @@ def check_same_labels(
     """
     if tuple(given) == tuple(wanted):
         return
-    absent = [name for name in wanted if name not in given]
-    added = [name for name in given if name not in wanted]
     refused = f"{what} are not those of {where}"
-    if absent or added:
-        parts = [
-            f"they {verb} {', '.join(map(repr, names[:_SHOWN]))}{_more(names)}"
-            for verb, names in (("lack", absent), ("have", added))
-            if names
-        ]
+    if set(given) != set(wanted):
         raise LabelError(
-            f"{refused}: {' and '.join(parts).replace(' and they', ' and')}. Rename what is spelt differently, or use "
+            f"{refused}: they {other_labels(given, wanted, 'lack', 'have')}. Rename what is spelt differently, or use "
             "what was made with the same label scheme"
         )
     if len(given) != len(wanted):
@@ -56,6 +56,24 @@ def check_same_labels(
         f"{refused}: the same labels in another order; label {place + 1} is {given[place]!r}, and {wanted[place]!r} is "
         f"wanted.\n  given:  {_listed(given)}\n  wanted: {_listed(wanted)}\n"
         "Put the names into the wanted order, or use another file"
+    )
+
+
+def other_labels(given: Sequence[str], wanted: Sequence[str], lack: str, have: str) -> str:
+    """Say which labels are missing and which are added, ten of each at most; empty where the names are the same.
+
+    Args:
+        given: The labels at hand.
+        wanted: Those wanted.
+        lack: The verb of the missing ones.
+        have: The verb of the others.
+    """
+    absent = [name for name in wanted if name not in given]
+    added = [name for name in given if name not in wanted]
+    return " and ".join(
+        f"{verb} {', '.join(map(repr, names[:_SHOWN]))}{_more(names)}"
+        for verb, names in ((lack, absent), (have, added))
+        if names
     )
 
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from tocsin.errors import DataError
 
-__all__ = ["check_filled", "check_unique", "numbers", "objects", "strings"]
+__all__ = ["check_filled", "check_unique", "numbers", "objects", "repeated", "strings"]
 
 _ROWS_SHOWN = 5
 
@@ -48,20 +48,25 @@ def check_filled(table: pa.Table, label: str, prefix: str, file: str | Path | No
         )
 
 
+def repeated(ids: pa.Array) -> pa.StructArray:
+    """Return the ids that stand in several rows (`values`) and in how many (`counts`)."""
+    counts = pc.value_counts(ids)
+    return counts.filter(pc.greater(counts.field("counts"), 1))
+
+
 def check_unique(ids: np.ndarray, file: str | Path) -> None:
     """Refuse ids (N,) that stand in several rows of a file: which score of the message counts, nothing tells.
 
     Raises:
         DataError: Names the first such id and its rows.
     """
-    counts = pc.value_counts(pa.array(ids, pa.string()))
-    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
-    if not len(repeated):
+    twice = repeated(pa.array(ids, pa.string()))
+    if not len(twice):
         return
-    first = repeated[0].as_py()
+    first = twice[0].as_py()
     rows = np.flatnonzero(ids == first["values"]) + 1
     shown = ", ".join(map(str, rows[:_ROWS_SHOWN])) + (", …" if len(rows) > _ROWS_SHOWN else "")
-    others = f", and {len(repeated) - 1:,} more ids stand in several rows" if len(repeated) > 1 else ""
+    others = f", and {len(twice) - 1:,} more ids stand in several rows" if len(twice) > 1 else ""
     raise DataError(
         f"The id {first['values']!r} stands in rows {shown}{others}; one row a message is wanted. Give every message "
         "an id of its own, or leave out the rows that repeat.",

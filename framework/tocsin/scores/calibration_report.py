@@ -12,7 +12,7 @@ import numpy as np
 
 from tocsin.scores.calibrating import CONVENTION, ChainReport, decision_figures
 from tocsin.scores.means import mean_defined, ratio
-from tocsin.scores.numbers import UNDEFINED, interval_text, number, signed
+from tocsin.scores.numbers import UNDEFINED, interval_text, number, signed, without_nan
 from tocsin.scores.sections import Section
 from tocsin.scores.statistics import Difference, Interval
 
@@ -250,7 +250,7 @@ def report_to_dict(report: ChainReport) -> dict[str, Any]:
                 for i, label in enumerate(table.labels)
             },
         }
-    cleaned: dict[str, Any] = _without_nan(plain)
+    cleaned: dict[str, Any] = without_nan(plain)
     return cleaned
 
 
@@ -258,14 +258,6 @@ def _few_notes(report: ChainReport) -> list[str]:
     if len(report.table) >= FEW_MESSAGES:
         return []
     return [f"Fewer than {FEW_MESSAGES:,} messages: read figures of single labels with care."]
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(each) for each in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _range(interval: Interval | Difference, digits: int = 3, *, plus: bool = False) -> str:

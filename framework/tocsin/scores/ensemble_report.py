@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tocsin.scores.ensembling import JUDGED_BY, EnsembleReport, Judgement
-from tocsin.scores.numbers import digits_of, interval_text, number, signed
+from tocsin.scores.numbers import digits_of, interval_text, number, signed, without_nan
 from tocsin.scores.report import coverage_note, figure_name
 from tocsin.scores.sections import Section
 from tocsin.scores.statistics import Difference, Interval
@@ -142,7 +142,7 @@ def ensemble_to_dict(report: EnsembleReport) -> dict[str, Any]:
     }
     if report.tested is not None:
         plain["tested"] = _judgement_to_dict(report, report.tested)
-    cleaned: dict[str, Any] = _without_nan(plain)
+    cleaned: dict[str, Any] = without_nan(plain)
     return cleaned
 
 
@@ -169,14 +169,6 @@ def _judgement_to_dict(report: EnsembleReport, judgement: Judgement) -> dict[str
             for name, added, without in zip(report.names, judgement.added, judgement.without, strict=False)
         },
     }
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(each) for each in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _counts(weights_L: np.ndarray) -> str:

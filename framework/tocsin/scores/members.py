@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tocsin.errors import DataError, LabelError
+from tocsin.labels.names import other_labels
+from tocsin.scores.arrays import repeated
 from tocsin.scores.table import ScoresTable
 
 __all__ = ["aligned_members", "with_labels_in_order"]
@@ -61,16 +63,9 @@ def with_labels_in_order(table: ScoresTable, labels: Sequence[str], whose: str) 
     """
     if table.labels == tuple(labels):
         return table
-    missing = [name for name in labels if name not in table.labels]
-    others = [name for name in table.labels if name not in labels]
-    if missing or others:
-        parts = [
-            f"{what} {', '.join(map(repr, found[:10]))}{', …' if len(found) > 10 else ''}"
-            for what, found in (("lacks", missing), ("has", others))
-            if found
-        ]
+    if differing := other_labels(table.labels, labels, "lacks", "has"):
         raise LabelError(
-            f"{whose} {' and '.join(parts)}. Members may differ in the order of their labels, not in the labels: "
+            f"{whose} {differing}. Members may differ in the order of their labels, not in the labels: "
             "score models of the same label scheme."
         )
     order = [table.labels.index(name) for name in labels]
@@ -92,11 +87,10 @@ def with_labels_in_order(table: ScoresTable, labels: Sequence[str], whose: str) 
 
 def _ids(table: ScoresTable, name: str) -> pa.Array:
     ids = pa.array(table.ids, pa.string())
-    counts = pc.value_counts(ids)
-    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
-    if len(repeated):
+    twice = repeated(ids)
+    if len(twice):
         raise DataError(
-            f"{name} has {len(repeated):,} ids in several rows: {_shown(repeated.field('values'))}. Give every message "
+            f"{name} has {len(twice):,} ids in several rows: {_shown(twice.field('values'))}. Give every message "
             "an id of its own."
         )
     return ids

@@ -1,10 +1,12 @@
-"""Numbers of a report as text, alike in all of them."""
+"""Numbers of a report as text and as JSON, alike in all of them."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-__all__ = ["UNDEFINED", "digits_of", "interval_text", "number", "signed"]
+__all__ = ["UNDEFINED", "digits_of", "interval_text", "number", "signed", "without_nan"]
 
 UNDEFINED = "–"
 
@@ -41,3 +43,12 @@ def interval_text(low: float, high: float, digits: int = 3, *, plus: bool = Fals
         return UNDEFINED
     form = signed if plus else number
     return f"[{form(low, digits)}, {form(high, digits)}]"
+
+
+def without_nan(value: Any) -> Any:
+    """Return plain data for JSON: None in place of numbers that are not finite, lists in place of tuples."""
+    if isinstance(value, dict):
+        return {key: without_nan(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(each) for each in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from tocsin.errors import ConfigError, DataError, did_you_mean
 from tocsin.labels.schemes import check_same_labels
+from tocsin.scores.arrays import repeated
 from tocsin.scores.draws import Cells, DrawnFigures, Figures
 from tocsin.scores.intervals import degrees_of_freedom, interval, joined_degrees, widening
 from tocsin.scores.metrics import METRICS, Metrics, evaluate
@@ -258,12 +259,11 @@ def aligned(table_a: ScoresTable, table_b: ScoresTable) -> ScoresTable:
     )
     ids_a, ids_b = pa.array(table_a.ids, pa.string()), pa.array(table_b.ids, pa.string())
     for which, ids in (("first", ids_a), ("second", ids_b)):
-        counts = pc.value_counts(ids)
-        repeated = counts.filter(pc.greater(counts.field("counts"), 1))
-        if len(repeated):
-            worst = repeated[0].as_py()
+        twice = repeated(ids)
+        if len(twice):
+            worst = twice[0].as_py()
             raise DataError(
-                f"The {which} scores table has {len(repeated):,} ids in several rows "
+                f"The {which} scores table has {len(twice):,} ids in several rows "
                 f"(id {worst['values']!r}: {worst['counts']}). Give every message an id of its own."
             )
     only_a = ids_a.filter(pc.invert(pc.is_in(ids_a, ids_b)))
