@@ -227,7 +227,8 @@ class MultilabelClassifier(EvaluatesMessages):
         def loss_of(part: MessagePass) -> Tensor:
             return self.loss(self._logits(part, "train"), part.targets_BL, part.known_BL)[0] * scale
 
-        self._finish_step(self._backward_each(batch.passes, loss_of), StepFacts.of(batch))
+        total = self._backward_each(batch.passes, loss_of)
+        self._finish_step(total, StepFacts.of(batch, self.encoder.packs(self.device)))
 
     def _names_of_step(self) -> list[str]:
         rows = np.concatenate([part.rows_B.cpu().numpy() for part in self._step.passes])

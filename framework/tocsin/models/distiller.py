@@ -285,10 +285,11 @@ class Distiller(EvaluatesPairs):
                 list(zip(batch.passes, batch.teacher, strict=True)),
                 lambda pair: self._loss_of(*pair, scale_K),
             )
+        with_padding = sum(part.mask_BT.numel() for part in batch.passes)
         facts = StepFacts(
             messages=round(batch.sides / 2),
             tokens=batch.tokens,
-            padded_tokens=sum(part.mask_BT.numel() for part in batch.passes),
+            padded_tokens=batch.tokens if self.encoder.packs(self.device) else with_padding,
             passes=len(batch.passes),
         )
         if self._finish_step(total, facts):

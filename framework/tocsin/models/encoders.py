@@ -16,6 +16,8 @@ from tocsin.errors import ConfigError
 from tocsin.models.adapters import Lora, add_adapters, merged_state, save_adapters
 from tocsin.models.attention import no_plan_per_shape
 from tocsin.models.compilation import compile_forward, named_failure
+from tocsin.models.dropout import replace_dropout
+from tocsin.models.packing import hidden_packed, use_packed_attention
 from tocsin.models.surgery import (
     cut_embeddings,
     cut_layers,
@@ -72,6 +74,10 @@ class Encoder(RemembersArguments, nn.Module, ABC):
         family = any(name in self.config.model_type for name in ("roberta", "camembert", "mpnet"))
         offset = self.config.pad_token_id + 1 if family else 0
         return int(positions) - offset
+
+    def packs(self, device: torch.device) -> bool:
+        """Whether padding costs the encoder nothing there; what is counted as padded tokens says so."""
+        return False
 
     @abstractmethod
     def load(self) -> None:
@@ -180,6 +186,7 @@ class TransformerEncoder(Encoder):
         self._tokenizer: Any = None
         self._kept: list[int] | None = None
         self._pooler: dict[str, Tensor] | None = None
+        self._packs = False
 
     def folder(self) -> str:
         """What transformers' `from_pretrained` is given: a hub name or a folder. Subclasses bring their own."""
@@ -324,11 +331,18 @@ class TransformerEncoder(Encoder):
             recompute_activations(model, self.name)
         if self.torch_compile:
             compile_forward(model)
+        else:
+            replace_dropout(model)
+            self._packs = use_packed_attention(model)
         self.model = model
 
     def _loaded(self) -> Any:
         self.load()
         return self.model
+
+    def packs(self, device: torch.device) -> bool:
+        """On a processor, where the architecture is known and nothing is compiled."""
+        return self._packs and device.type == "cpu"
 
     def train(self, mode: bool = True) -> "TransformerEncoder":
         """Set training mode; a frozen encoder stays in evaluation mode, so that its vectors carry no dropout."""
@@ -390,6 +404,12 @@ class TransformerEncoder(Encoder):
 
     def forward(self, input_ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """Last hidden states `(B, T, D)`."""
+        model = self._loaded()
+        if self.packs(input_ids_BT.device):
+            hidden_BTD = hidden_packed(model, input_ids_BT, mask_BT)
+            if hidden_BTD is not None:
+                return hidden_BTD
+            self._packs = False
         guarded = named_failure(self.name) if self.torch_compile else nullcontext()
         with guarded, no_plan_per_shape(input_ids_BT.device):
-            return self._loaded()(input_ids=input_ids_BT, attention_mask=mask_BT).last_hidden_state
+            return model(input_ids=input_ids_BT, attention_mask=mask_BT).last_hidden_state

@@ -14,7 +14,7 @@ class StepFacts:
     Args:
         messages: Messages.
         tokens: Real tokens.
-        padded_tokens: Tokens with padding.
+        padded_tokens: Tokens that the encoder worked on: with padding, unless it packs its passes.
         passes: Passes.
     """
 
@@ -24,11 +24,12 @@ class StepFacts:
     passes: int = 0
 
     @classmethod
-    def of(cls, step: Step) -> "StepFacts":
-        """Count a step's passes; a filler row is no message."""
+    def of(cls, step: Step, packed: bool) -> "StepFacts":
+        """Count a step's passes, packed by the encoder or not; a filler row is no message."""
+        tokens = sum(int(part.mask_BT.sum()) for part in step.passes)
         return cls(
             messages=sum(int((part.rows_B >= 0).sum()) for part in step.passes),
-            tokens=sum(int(part.mask_BT.sum()) for part in step.passes),
-            padded_tokens=sum(part.mask_BT.numel() for part in step.passes),
+            tokens=tokens,
+            padded_tokens=tokens if packed else sum(part.mask_BT.numel() for part in step.passes),
             passes=len(step.passes),
         )
