@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 
 # First match wins; matched against the profiler's names of operations.
 KINDS = {
-    "dropout": ("dropout", "bernoulli"),
+    "dropout": ("dropout", "bernoulli", "random_", "_drop", "aten::ge"),
     "optimiser and clipping": ("adamw", "foreach", "vector_norm", "optimizer"),
     "matrix products": (
         "addmm",
@@ -24,7 +24,7 @@ KINDS = {
         "nvjet",
         "aten::dot",
     ),
-    "attention": ("attention", "softmax", "flash", "fmha"),
+    "attention": ("attention", "softmax", "flash", "fmha", "index_select", "index_copy", "_take", "_give"),
     "norms and GELU": ("layer_norm", "gelu", "tanh"),
     "embedding rows": ("embedding", "index"),
     "additions, copies, sums": (

@@ -162,6 +162,10 @@ def test_cost_and_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("aten::addmm", "matrix products"),
         ("aten::native_dropout_backward", "dropout"),
+        ("aten::random_", "dropout"),
+        ("_DropBackward", "dropout"),
+        ("aten::index_select", "attention"),
+        ("aten::index", "embedding rows"),
         ("aten::_fused_adamw_", "optimiser and clipping"),
         ("aten::native_layer_norm", "norms and GELU"),
         ("aten::_softmax_backward_data", "attention"),
