@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.builders import tiny_encoder
+from tocsin.models import packing
 from tocsin.models.encoders import TransformerEncoder
 from tocsin.models.gradient_cache import PassesTwice
 from tocsin.models.packing import Packing, _attend
@@ -176,12 +177,36 @@ def test_bfloat16_on_a_processor(tmp_path: Path) -> None:
 
 def test_messages_come_back_to_their_places() -> None:
     mask = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 1]])
-    packing = Packing(mask)
+    places = Packing(mask)
     value = torch.arange(1, 10).view(3, 3)
-    assert packing.pack(value).tolist() == [[1, 2, 4, 7, 8, 9]]
-    rows = packing.pack(value)[0].float().unsqueeze(1)
-    assert torch.equal(packing.unpack(rows).squeeze(-1), (value * mask).float())
-    apart = packing.heads_apart(torch.arange(24.0).view(1, 6, 2, 2).transpose(1, 2))
+    assert places.pack(value).tolist() == [[1, 2, 4, 7, 8, 9]]
+    rows = places.pack(value)[0].float().unsqueeze(1)
+    assert torch.equal(places.unpack(rows).squeeze(-1), (value * mask).float())
+    apart = places.heads_apart(torch.arange(24.0).view(1, 6, 2, 2).transpose(1, 2))
     assert apart.shape == (6, 3, 2)
-    together = packing.heads_together(apart, 2)
+    together = places.heads_together(apart, 2)
     assert torch.equal(together, torch.arange(24.0).view(1, 6, 2, 2))
+
+
+def test_a_model_from_another_process_still_finds_its_attention(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AttentionInterface
+
+    encoder = encoder_of(tmp_path, "bert")
+    ids, mask = a_pass([9, 1, 6])
+    wanted = encoder(ids, mask)
+    # As a process finds it that unpickled the encoder.
+    monkeypatch.delitem(AttentionInterface._global_mapping, packing._NAME)
+    packing.register_attention.cache_clear()
+    assert torch.equal(encoder(ids, mask), wanted)
+
+
+def test_an_exported_encoder_is_padded(tmp_path: Path) -> None:
+    """What an exporter writes must serve other lengths."""
+    encoder = encoder_of(tmp_path, "bert")
+    any_size = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
+    program = torch.export.export(encoder, a_pass([9, 1, 6]), dynamic_shapes=(any_size, any_size))
+    ids, mask = a_pass([4, 2, 7, 5])
+    found = program.module()(ids, mask) * mask.unsqueeze(-1)
+    torch.testing.assert_close(found, encoder(ids, mask), atol=1e-6, rtol=1e-5)

@@ -17,7 +17,7 @@ from tocsin.models.adapters import Lora, add_adapters, merged_state, save_adapte
 from tocsin.models.attention import no_plan_per_shape
 from tocsin.models.compilation import compile_forward, named_failure
 from tocsin.models.dropout import replace_dropout
-from tocsin.models.packing import hidden_packed, use_packed_attention
+from tocsin.models.packing import hidden_packed, register_attention, use_packed_attention
 from tocsin.models.surgery import (
     cut_embeddings,
     cut_layers,
@@ -341,8 +341,9 @@ class TransformerEncoder(Encoder):
         return self.model
 
     def packs(self, device: torch.device) -> bool:
-        """On a processor, where the architecture is known and nothing is compiled."""
-        return self._packs and device.type == "cpu"
+        """On a processor, where the architecture is known and nothing is compiled or traced."""
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        return self._packs and device.type == "cpu" and not traced
 
     def train(self, mode: bool = True) -> "TransformerEncoder":
         """Set training mode; a frozen encoder stays in evaluation mode, so that its vectors carry no dropout."""
@@ -405,6 +406,8 @@ class TransformerEncoder(Encoder):
     def forward(self, input_ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """Last hidden states `(B, T, D)`."""
         model = self._loaded()
+        if self._packs:
+            register_attention()
         if self.packs(input_ids_BT.device):
             hidden_BTD = hidden_packed(model, input_ids_BT, mask_BT)
             if hidden_BTD is not None:

@@ -8,6 +8,7 @@ Axes: B messages, T tokens of the longest, N real tokens of all, D width, H head
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from tocsin.models.dropout import dropout
 
-__all__ = ["Packing", "hidden_packed", "use_packed_attention"]
+__all__ = ["Packing", "hidden_packed", "register_attention", "use_packed_attention"]
 
 _NAME = "tocsin_packed"  # among transformers' attention functions
 _OUT_OF_SIGHT = -1e30  # added to the scores of padding: exp() of it is 0, and bfloat16 holds it
@@ -165,13 +166,19 @@ def use_packed_attention(model: Any) -> bool:
         return False
     if config._attn_implementation not in ("sdpa", _NAME):
         return False
+    register_attention()
+    model.set_attn_implementation(_NAME)
+    return True
+
+
+@cache
+def register_attention() -> None:
+    """Tell transformers of the attention function; a process that was handed a model needs it, too."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
     AttentionInterface.register(_NAME, _attention)
     AttentionMaskInterface.register(_NAME, sdpa_mask)
-    model.set_attn_implementation(_NAME)
-    return True
 
 
 def hidden_packed(model: Any, input_ids_BT: Tensor, mask_BT: Tensor) -> Tensor | None:
