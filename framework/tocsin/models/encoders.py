@@ -341,9 +341,8 @@ class TransformerEncoder(Encoder):
         return self.model
 
     def packs(self, device: torch.device) -> bool:
-        """On a processor, where the architecture is known and nothing is compiled or traced."""
-        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-        return self._packs and device.type == "cpu" and not traced
+        """On a processor, where the architecture is known and nothing is compiled or exported."""
+        return self._packs and device.type == "cpu" and not torch.compiler.is_compiling()
 
     def train(self, mode: bool = True) -> "TransformerEncoder":
         """Set training mode; a frozen encoder stays in evaluation mode, so that its vectors carry no dropout."""
