@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from tocsin.errors import ConfigError
+from tocsin.models import heap
 from tocsin.models.averaging import AveragedWeights
 from tocsin.models.encoders import Encoder
 from tocsin.models.facts import StepFacts
@@ -116,6 +117,13 @@ class StepsByHand(LightningModule):
 
     def _rate(self, step: int, factor: float, total: int) -> float:
         return factor * self.schedule.factor(step, total)
+
+    # Memory ---------------------------------------------------------------------------------------------------------------
+
+    def _release_tokenizer(self) -> None:
+        """Before the first step: texts are tokens by now, and a bundle asks for the tokenizer when the steps are over."""
+        self.encoder.release_tokenizer()
+        heap.give_back()
 
     # The average of weights ------------------------------------------------------------------------------------------
 

@@ -7,6 +7,8 @@ Axes: B messages, T tokens, D width, V vocabulary, R rows in use.
 """
 
 import json
+import pickle
+import zlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tocsin.errors import ConfigError
+from tocsin.models.mapped import copy_of, rows_of
 
-__all__ = ["RowsInUse", "cut_pieces", "kept_pieces"]
+__all__ = ["RowsInUse", "cut_pieces", "kept_pieces", "packed", "unpacked"]
 
 
 class RowsInUse(nn.Module):
@@ -38,7 +41,7 @@ class RowsInUse(nn.Module):
         super().__init__()
         ids = torch.as_tensor(list(piece_ids), dtype=torch.int64)
         table_VD = table_VD.detach()
-        self.weight = nn.Parameter(table_VD[ids].clone())
+        self.weight = nn.Parameter(rows_of(table_VD, ids))
         self.padding_idx = padding_idx
         position = torch.full((table_VD.shape[0],), -1, dtype=torch.int64)
         position[ids] = torch.arange(len(ids))
@@ -60,13 +63,13 @@ class RowsInUse(nn.Module):
         if self.training:
             return F.embedding(rows_BT, self.weight, self.padding_row)
         trained_BTD = F.embedding(rows_BT.clamp(min=0), self.weight)
-        return torch.where(
-            (rows_BT >= 0).unsqueeze(-1), trained_BTD, F.embedding(input_ids_BT, self.table_VD)
-        )
+        # A mapped table comes into memory page by page: only rows that training never met are looked up in it.
+        unmet_BT = torch.where(rows_BT >= 0, self.piece_ids[0], input_ids_BT)
+        return torch.where((rows_BT >= 0).unsqueeze(-1), trained_BTD, F.embedding(unmet_BT, self.table_VD))
 
     def full_table(self) -> Tensor:
         """The table `(V, D)` with the trained rows written back; rows not in use are bit-equal to the source's."""
-        table_VD = self.table_VD.clone()
+        table_VD = copy_of(self.table_VD)
         table_VD[self.piece_ids] = self.weight.detach().to(table_VD.dtype)
         return table_VD
 
@@ -128,6 +131,16 @@ def cut_pieces(tokenizer_json: str, kept: list[int]) -> str:
         token["id"] = renumbered[token["id"]]
     _renumber_template(specification.get("post_processor"), renumbered)
     return json.dumps(specification, ensure_ascii=False)
+
+
+def packed(tokenizer: Any) -> bytes:
+    """A tokenizer as bytes for this process alone, as copying it does: they go into no file and come from none."""
+    return zlib.compress(pickle.dumps(tokenizer), level=1)
+
+
+def unpacked(data: bytes) -> Any:
+    """The tokenizer that `packed` was given."""
+    return pickle.loads(zlib.decompress(data))
 
 
 def _renumber_template(processor: dict[str, Any] | None, renumbered: dict[int, int]) -> None:
