@@ -44,7 +44,7 @@ class Encoder(RemembersArguments, nn.Module, ABC):
         """A fast transformers tokenizer; read on first use."""
 
     def release_tokenizer(self) -> None:
-        """Take up less memory with the tokenizer until it is asked for again, the same; nothing, unless an encoder does."""
+        """Let the tokenizer take up little memory until it is asked for again; nothing, unless an encoder does."""
 
     @property
     @abstractmethod

@@ -9,6 +9,7 @@ of this module can change a weight; where it is not certain that file and tensor
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def _has_own_pages(start: int, size: int) -> bool:
 
 
 def blocks_of(tensor: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Yield (first element, block) over all elements of a tensor in their order, each block 1-d and in the host's memory.
+    """Yield (first element, block) over all elements of a tensor in their order, blocks 1-d and in the host's memory.
 
     A block lasts until the next one is asked for.
     """
@@ -79,12 +80,22 @@ def blocks_of(tensor: Tensor) -> Iterator[tuple[int, Tensor]]:
     path, offset = found
     buffer = torch.empty(step, dtype=flat.dtype)
     room = buffer.view(torch.uint8).numpy()
-    with path.open("rb", buffering=0) as file:
-        file.seek(offset)
+    with ExitStack() as stack:
+        file: int | None = None
+        with suppress(OSError):  # no longer readable, while the mapping is
+            file = stack.enter_context(path.open("rb")).fileno()
         for at in range(0, len(flat), step):
             count = min(step, len(flat) - at)
-            whole = file.readinto(room[: count * width].data) == count * width
-            yield at, buffer[:count] if whole else flat[at : at + count]
+            read = _fill(room[: count * width], file, offset + at * width)
+            yield at, buffer[:count] if read else flat[at : at + count]
+
+
+def _fill(room: np.ndarray, file: int | None, offset: int) -> bool:
+    """Read bytes of a file from there; whether all came."""
+    try:
+        return file is not None and os.preadv(file, [room.data], offset) == len(room)
+    except OSError:
+        return False
 
 
 def copy_of(tensor: Tensor) -> Tensor:
