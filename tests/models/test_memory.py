@@ -223,6 +223,14 @@ def test_a_released_tokenizer_comes_back_the_same_without_its_folder(tmp_path: P
     assert (again.pad_token_id, again.model_max_length, again.padding_side) == (1, 64, "right")
 
 
+def test_a_tokenizer_that_cannot_be_packed_stays(tmp_path: Path) -> None:
+    encoder = TransformerEncoder(str(tiny_encoder(tmp_path)))
+    tokenizer = encoder.tokenizer
+    tokenizer.unpicklable = lambda: None
+    encoder.release_tokenizer()
+    assert encoder.tokenizer is tokenizer
+
+
 class Watched(Callback):
     """Notes at each step whether the encoder holds a tokenizer, and which encoders live."""
 

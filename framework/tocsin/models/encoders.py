@@ -239,7 +239,8 @@ class TransformerEncoder(Encoder):
         # Not read from its folder again: by the end of a long fit that may be gone, or another.
         if self._tokenizer is not None:
             self._packed_tokenizer = packed(self._tokenizer)
-            self._tokenizer = None
+            if self._packed_tokenizer is not None:
+                self._tokenizer = None
 
     def _cut_tokenizer(self, tokenizer: Any, count: int) -> Any:
         from tokenizers import Tokenizer

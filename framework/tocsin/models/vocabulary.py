@@ -17,9 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tocsin.errors import ConfigError
+from tocsin.models.heap import trim
 from tocsin.models.mapped import copy_of, rows_of
 
 __all__ = ["RowsInUse", "cut_pieces", "kept_pieces", "packed", "unpacked"]
+
+_LARGE = 1 << 25  # bytes of a gradient: glibc takes no freed memory for more, and such a step lasts seconds
 
 
 class RowsInUse(nn.Module):
@@ -80,6 +83,9 @@ class RowsInUse(nn.Module):
         """Once a step's passes are through, put the gradient of all rows in use in place of a sparse one."""
         gradient = self.weight.grad
         if gradient is not None and gradient.is_sparse:
+            if self.weight.nbytes >= _LARGE:
+                # The passes' activations are freed, but still the process's: a step's peak would be both.
+                trim()
             self.weight.grad = gradient.to_dense()
 
     def full_table(self) -> Tensor:
@@ -178,9 +184,12 @@ def cut_pieces(tokenizer_json: str, kept: list[int]) -> str:
     return json.dumps(specification, ensure_ascii=False)
 
 
-def packed(tokenizer: Any) -> bytes:
-    """A tokenizer as bytes for this process alone, as copying it does: they go into no file and come from none."""
-    return zlib.compress(pickle.dumps(tokenizer), level=1)
+def packed(tokenizer: Any) -> bytes | None:
+    """A tokenizer as bytes for this process alone: they go into no file and come from none. None where it cannot be."""
+    try:
+        return zlib.compress(pickle.dumps(tokenizer), level=1)
+    except Exception:  # tokenizers raises no narrower one; a fit can do without
+        return None
 
 
 def unpacked(data: bytes) -> Any:
