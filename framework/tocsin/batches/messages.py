@@ -126,6 +126,7 @@ class LabelledMessages(LightningDataModule):
         self.audit: Audit | None = None
         self._corpus: Corpus | None = None
         self._tokens: TokenStore | None = None
+        self._pad_id: int | None = None
         self._tokens_key = ""
         self._digests: dict[str, str] = {}
         self._sampler: StepSampler | None = None
@@ -209,6 +210,9 @@ class LabelledMessages(LightningDataModule):
 
     def _tokenise(self, model: ReadsTokens) -> None:
         corpus = self.corpus()
+        tokenizer = model.tokenizer
+        # The model may let go of the tokenizer once all is tokenised.
+        self._pad_id = tokenizer.pad_token_id
         self._tokens_key = content_key(
             files=sorted(self._file_digests().values()),
             reader=[type(self.reader or reader_for(Path(name))).__name__ for name in self._file_digests()],
@@ -217,7 +221,7 @@ class LabelledMessages(LightningDataModule):
             on_empty=self.on_empty,
             # The rows themselves: a reader or cleaner whose code changed gives other texts under the same name.
             texts=texts_digest(corpus.table["text"]),
-            tokenizer=tokenizer_digest(model.tokenizer),
+            tokenizer=tokenizer_digest(tokenizer),
             prompt=model.prompt,
             max_length=self.max_length,
         )
@@ -225,9 +229,7 @@ class LabelledMessages(LightningDataModule):
         path = folder / f"{self._tokens_key}.arrow"
         texts = corpus.table["text"]
         with progress_bar("tokenising", len(texts), unit="messages", show=not path.exists()) as advance:
-            self._tokens = TokenStore.build(
-                path, texts, model.tokenizer, self.max_length, model.prompt, advance
-            )
+            self._tokens = TokenStore.build(path, texts, tokenizer, self.max_length, model.prompt, advance)
 
     def _audit(self) -> Audit:
         corpus, tokens = self.corpus(), self._store()
@@ -327,8 +329,8 @@ class LabelledMessages(LightningDataModule):
         return sampling_facts(self.targets(self.rows("train")), factors, self.balanced)
 
     def _split_rows(self, rows: np.ndarray) -> SplitRows:
-        pad = self._model().tokenizer.pad_token_id
-        return SplitRows(self._store(), rows, self.targets(rows), 0 if pad is None else pad)
+        pad = 0 if self._pad_id is None else self._pad_id
+        return SplitRows(self._store(), rows, self.targets(rows), pad)
 
     def _budget(self) -> int:
         return pass_budget(self.tokens_per_pass, self.trainer)

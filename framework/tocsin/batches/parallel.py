@@ -136,6 +136,7 @@ class ParallelSentences(LightningDataModule):
         self._pairs: PairCorpus | None = None
         self._pairs_key = ""
         self._stores: dict[str, TokenStore] = {}
+        self._pad_id: int | None = None
         self._digests: dict[str, dict[str, str]] = {}
         self._told = False
         self._sampler: PairSampler | None = None
@@ -221,6 +222,10 @@ class ParallelSentences(LightningDataModule):
 
     def _tokenise(self, model: ReadsTokens) -> None:
         corpus = self.pairs()
+        tokenizer = model.tokenizer
+        # The model may let go of the tokenizer once all is tokenised.
+        self._pad_id = tokenizer.pad_token_id
+        digest = tokenizer_digest(tokenizer)
         sides = {"english": corpus.english_total, "text-train": len(corpus.train_english)}
         sides["validation"] = corpus.validation_pairs().num_rows
         for side, sentences in sides.items():
@@ -228,7 +233,7 @@ class ParallelSentences(LightningDataModule):
                 kind="pair tokens",
                 side=side,
                 pairs=self._pairs_key,
-                tokenizer=tokenizer_digest(model.tokenizer),
+                tokenizer=digest,
                 prompt=model.prompt,
                 max_length=self.max_length,
             )
@@ -238,7 +243,7 @@ class ParallelSentences(LightningDataModule):
                 self._stores[side] = TokenStore.stream(
                     path,
                     corpus.texts(side, _TOKENISED_AT_ONCE),
-                    model.tokenizer,
+                    tokenizer,
                     self.max_length,
                     model.prompt,
                     advance,
@@ -304,8 +309,9 @@ class ParallelSentences(LightningDataModule):
 
     def _pair_rows(self, split: str) -> PairRows:
         store = self._store("text-train" if split == "train" else "validation")
-        pad = self._model().tokenizer.pad_token_id
-        return PairRows(store, self._store("english"), len(store), 0 if pad is None else pad)
+        return PairRows(
+            store, self._store("english"), len(store), 0 if self._pad_id is None else self._pad_id
+        )
 
     def provenance(self) -> dict[str, Any]:
         """What the run record keeps: files with their SHA-256, counts, and the keys of the caches."""

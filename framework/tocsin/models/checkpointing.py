@@ -11,6 +11,7 @@ from tocsin.models.averaging import AveragedWeights
 from tocsin.models.encoders import Encoder
 from tocsin.models.heads import Head
 from tocsin.models.losses import Loss
+from tocsin.models.mapped import blocks_of
 from tocsin.models.pooling import Pooling
 from tocsin.models.vocabulary import RowsInUse
 
@@ -47,7 +48,8 @@ def source_digest(encoder: Encoder) -> str:
     left |= {name: m.table_VD for name, m in encoder.named_modules() if isinstance(m, RowsInUse)}
     for name, value in sorted(left.items()):
         digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        for _, block in blocks_of(value):
+            digest.update(block.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -167,6 +167,7 @@ class MultilabelClassifier(EvaluatesMessages):
                 "passes. Use a loss "
                 "whose rows are independent."
             )
+        self._release_tokenizer()
         self.train()
         data = self._messages()
         if data is None:

@@ -219,6 +219,7 @@ class Distiller(EvaluatesPairs):
 
     def on_fit_start(self) -> None:
         """Compute the teacher's vectors, or find them."""
+        self._release_tokenizer()
         self.train()
         self._targets = None
         self._compute_targets("train", "validation")

@@ -17,6 +17,7 @@ from tocsin.models.adapters import Lora, add_adapters, merged_state, save_adapte
 from tocsin.models.attention import no_plan_per_shape
 from tocsin.models.compilation import compile_forward, named_failure
 from tocsin.models.dropout import replace_dropout
+from tocsin.models.mapped import blocks_of
 from tocsin.models.packing import hidden_packed, register_attention, use_packed_attention
 from tocsin.models.surgery import (
     cut_embeddings,
@@ -25,7 +26,7 @@ from tocsin.models.surgery import (
     parameters_by_depth,
     recompute_activations,
 )
-from tocsin.models.vocabulary import RowsInUse, cut_pieces, kept_pieces
+from tocsin.models.vocabulary import PackedTokenizer, RowsInUse, cut_pieces, kept_pieces
 
 __all__ = ["Encoder", "TransformerEncoder"]
 
@@ -43,6 +44,9 @@ class Encoder(RemembersArguments, nn.Module, ABC):
     @abstractmethod
     def tokenizer(self) -> Any:
         """A fast transformers tokenizer; read on first use."""
+
+    def release_tokenizer(self) -> None:
+        """Let the tokenizer take up little memory until it is asked for again; nothing, unless an encoder does."""
 
     @property
     @abstractmethod
@@ -184,6 +188,7 @@ class TransformerEncoder(Encoder):
         self.model: nn.Module | None = None
         self._config: Any = None
         self._tokenizer: Any = None
+        self._packed_tokenizer: PackedTokenizer | None = None
         self._kept: list[int] | None = None
         self._pooler: dict[str, Tensor] | None = None
         self._packs = False
@@ -220,6 +225,9 @@ class TransformerEncoder(Encoder):
     @property
     def tokenizer(self) -> Any:
         """The fast tokenizer, cut to `keep_pieces`."""
+        if self._packed_tokenizer is not None:
+            self._tokenizer = self._packed_tokenizer.unpacked()
+            self._packed_tokenizer = None
         if self._tokenizer is None:
             from transformers import AutoTokenizer
 
@@ -232,6 +240,14 @@ class TransformerEncoder(Encoder):
                 tokenizer = self._cut_tokenizer(tokenizer, self.keep_pieces)
             self._tokenizer = tokenizer
         return self._tokenizer
+
+    def release_tokenizer(self) -> None:
+        """Keep the tokenizer packed: one of 250,000 pieces takes 300 MB to be used, and 5 MB to be kept."""
+        # Not read from its folder again: by the end of a long fit that may be gone, or another.
+        if self._tokenizer is not None:
+            self._packed_tokenizer = PackedTokenizer.of(self._tokenizer)
+            if self._packed_tokenizer is not None:
+                self._tokenizer = None
 
     def _cut_tokenizer(self, tokenizer: Any, count: int) -> Any:
         from tokenizers import Tokenizer
@@ -399,7 +415,8 @@ class TransformerEncoder(Encoder):
         digest = hashlib.sha256(self.prompt.encode())
         for key, value in sorted(self.pretrained_state().items()):
             digest.update(f"{key}{tuple(value.shape)}{value.dtype}".encode())
-            digest.update(value.contiguous().cpu().view(torch.uint8).numpy().data)
+            for _, block in blocks_of(value):
+                digest.update(block.view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     def forward(self, input_ids_BT: Tensor, mask_BT: Tensor) -> Tensor:

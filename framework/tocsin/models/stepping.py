@@ -13,13 +13,16 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from tocsin.errors import ConfigError
+from tocsin.models import heap
 from tocsin.models.averaging import AveragedWeights
 from tocsin.models.encoders import Encoder
 from tocsin.models.facts import StepFacts
+from tocsin.models.gradients import put_side_by_side
 from tocsin.models.non_finite import NonFiniteSteps
 from tocsin.models.optimizers import Optimizer, decay_by_layer, parameter_groups
 from tocsin.models.schedules import Constant, Schedule
 from tocsin.models.settings import check_step
+from tocsin.models.vocabulary import RowsInUse
 
 __all__ = ["StepSettings", "StepsByHand"]
 
@@ -117,10 +120,20 @@ class StepsByHand(LightningModule):
     def _rate(self, step: int, factor: float, total: int) -> float:
         return factor * self.schedule.factor(step, total)
 
+    # Memory ----------------------------------------------------------------------------------------------------------
+
+    def _release_tokenizer(self) -> None:
+        """Before the first step: texts are tokens by now; a bundle asks for the tokenizer after the last."""
+        self.encoder.release_tokenizer()
+        heap.give_back()
+
     # The average of weights ------------------------------------------------------------------------------------------
 
     def on_train_start(self) -> None:
         """Begin the average of weights, or go on with a checkpoint's."""
+        for table in self._tables_in_use():
+            # torch.compile cannot translate a gradient whose size hangs on the data.
+            table.sparse_gradient = self._alone() and not getattr(self.encoder, "torch_compile", False)
         if self.ema_decay is not None:
             trained = ((name, p) for name, p in self.named_parameters() if p.requires_grad)
             self._average = AveragedWeights(trained, self.ema_decay)
@@ -151,7 +164,19 @@ class StepsByHand(LightningModule):
                 loss = loss_of(part)
                 self.manual_backward(loss)
                 total += loss.detach()
+                del loss
+            if number == 0 and len(passes) > 1 and self._alone():
+                put_side_by_side(self.parameters())
+        for table in self._tables_in_use():
+            table.dense_gradient()
         return total
+
+    def _alone(self) -> bool:
+        """Whether gradients are one process's own, in the host's memory; DDP has them where it wants them."""
+        return self.trainer.world_size == 1 and self.device.type == "cpu"
+
+    def _tables_in_use(self) -> list[RowsInUse]:
+        return [module for module in self.encoder.modules() if isinstance(module, RowsInUse)]
 
     def _unsynchronised(self) -> AbstractContextManager[Any]:
         blocked = getattr(self.trainer.strategy, "block_backward_sync", None)

@@ -71,6 +71,7 @@ class TeacherVectors:
         if (places < 0).any():
             self._compute(store, teacher, english, numbers, keys, places)
         self._numbers, self._places, self._vectors = numbers, places, store.vectors()
+        self.teacher.encoder.release_tokenizer()  # its length may have asked for it
 
     def _compute(
         self,

@@ -6,17 +6,23 @@ rows that never occur have gradient zero, and AdamW without decay leaves such a 
 Axes: B messages, T tokens, D width, V vocabulary, R rows in use.
 """
 
+import copy
 import json
+import zlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tocsin.errors import ConfigError
+from tocsin.models.heap import trim
+from tocsin.models.mapped import copy_of, rows_of
 
-__all__ = ["RowsInUse", "cut_pieces", "kept_pieces"]
+__all__ = ["PackedTokenizer", "RowsInUse", "cut_pieces", "kept_pieces"]
+
+_LARGE = 1 << 25  # bytes of a gradient: glibc takes no freed memory for more, and such a step lasts seconds
 
 
 class RowsInUse(nn.Module):
@@ -28,7 +34,13 @@ class RowsInUse(nn.Module):
         table_VD: The full table; kept, without gradient, outside the state that checkpoints hold.
         piece_ids: Ids in use, each once, sorted; `(R,)`.
         padding_idx: Id whose row gets no gradient, as in the embedding that this stands in for; null for none.
+
+    Attributes:
+        sparse_gradient: Whether a pass's gradient holds only the rows that the pass met (a coalesced sparse tensor)
+            rather than all in use: less memory and time on a CPU, the same sums. `dense_gradient` makes it whole.
     """
+
+    sparse_gradient = False
 
     piece_ids: Tensor
     table_VD: Tensor
@@ -38,7 +50,7 @@ class RowsInUse(nn.Module):
         super().__init__()
         ids = torch.as_tensor(list(piece_ids), dtype=torch.int64)
         table_VD = table_VD.detach()
-        self.weight = nn.Parameter(table_VD[ids].clone())
+        self.weight = nn.Parameter(rows_of(table_VD, ids))
         self.padding_idx = padding_idx
         position = torch.full((table_VD.shape[0],), -1, dtype=torch.int64)
         position[ids] = torch.arange(len(ids))
@@ -58,17 +70,59 @@ class RowsInUse(nn.Module):
         """Rows `(B, T, D)` for ids `(B, T)` of the full vocabulary."""
         rows_BT = self.position_V[input_ids_BT]
         if self.training:
+            if self.sparse_gradient:
+                met_BTD: Tensor = _RowsMet.apply(self.weight, rows_BT, self.padding_row)
+                return met_BTD
             return F.embedding(rows_BT, self.weight, self.padding_row)
         trained_BTD = F.embedding(rows_BT.clamp(min=0), self.weight)
-        return torch.where(
-            (rows_BT >= 0).unsqueeze(-1), trained_BTD, F.embedding(input_ids_BT, self.table_VD)
-        )
+        # A mapped table comes into memory page by page: only rows that training never met are looked up in it.
+        unmet_BT = torch.where(rows_BT >= 0, self.piece_ids[0], input_ids_BT)
+        return torch.where((rows_BT >= 0).unsqueeze(-1), trained_BTD, F.embedding(unmet_BT, self.table_VD))
+
+    def dense_gradient(self) -> None:
+        """Once a step's passes are through, put the gradient of all rows in use in place of a sparse one."""
+        gradient = self.weight.grad
+        if gradient is not None and gradient.is_sparse:
+            if self.weight.nbytes >= _LARGE:
+                # The passes' activations are freed, but still the process's: a step's peak would be both.
+                trim()
+            self.weight.grad = gradient.to_dense()
 
     def full_table(self) -> Tensor:
         """The table `(V, D)` with the trained rows written back; rows not in use are bit-equal to the source's."""
-        table_VD = self.table_VD.clone()
+        table_VD = copy_of(self.table_VD)
         table_VD[self.piece_ids] = self.weight.detach().to(table_VD.dtype)
         return table_VD
+
+
+class _RowsMet(torch.autograd.Function):
+    """An embedding whose gradient holds the rows that were looked up. torch's own sparse one adds nothing up.
+
+    A row's gradients are added in the order of the dense kernel, which this calls for the rows met alone; passes are
+    added one after the other, as dense gradients are: every sum is that of a dense gradient, to the bit.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight_RD: Tensor, rows_BT: Tensor, padding_row: int | None) -> Tensor:
+        ctx.save_for_backward(rows_BT)
+        ctx.shape, ctx.padding_row = weight_RD.shape, padding_row
+        return F.embedding(rows_BT, weight_RD)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (rows_BT,), (gradient_BTD,) = ctx.saved_tensors, gradients
+        met_U, place_BT = torch.unique(rows_BT, return_inverse=True)
+        padding = -1 if ctx.padding_row is None else int(torch.searchsorted(met_U, ctx.padding_row))
+        if padding >= 0 and (padding == len(met_U) or int(met_U[padding]) != ctx.padding_row):
+            padding = -1
+        sums_UD = torch.ops.aten.embedding_dense_backward(
+            gradient_BTD.contiguous(), place_BT, len(met_U), padding, False
+        )
+        # torch warns where nobody says whether to check what is given.
+        sparse_RD = torch.sparse_coo_tensor(
+            met_U[None], sums_UD, ctx.shape, is_coalesced=True, check_invariants=True
+        )
+        return sparse_RD, None, None
 
 
 def _unigram(specification: dict[str, Any]) -> list[list[Any]]:
@@ -128,6 +182,36 @@ def cut_pieces(tokenizer_json: str, kept: list[int]) -> str:
         token["id"] = renumbered[token["id"]]
     _renumber_template(specification.get("post_processor"), renumbered)
     return json.dumps(specification, ensure_ascii=False)
+
+
+class PackedTokenizer(NamedTuple):
+    """A fast tokenizer that takes up little memory.
+
+    Args:
+        shell: The transformers object without what tokenises.
+        content: That, as its own JSON, compressed.
+    """
+
+    shell: Any
+    content: bytes
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> "PackedTokenizer | None":
+        """Pack a copy; None where the tokenizer has parts in Python, which cannot be written down."""
+        try:
+            content = tokenizer.backend_tokenizer.to_str()
+        except Exception:  # tokenizers raises no narrower one
+            return None
+        shell = copy.copy(tokenizer)
+        shell._tokenizer = None
+        return cls(shell, zlib.compress(content.encode(), level=1))
+
+    def unpacked(self) -> Any:
+        """The tokenizer, as it was."""
+        from tokenizers import Tokenizer
+
+        self.shell._tokenizer = Tokenizer.from_str(zlib.decompress(self.content).decode())
+        return self.shell
 
 
 def _renumber_template(processor: dict[str, Any] | None, renumbered: dict[int, int]) -> None:
