@@ -88,3 +88,12 @@ def test_takes_the_place_of_torchs_modules() -> None:
     value = torch.ones(50)
     assert outer(value) is value
     assert (outer.train()(value) == 0).any()
+
+
+def test_a_shared_module_stays_shared() -> None:
+    one = nn.Dropout(0.2)
+    model = nn.ModuleDict({"a": one, "b": one, "inner": nn.Sequential(one)})
+    replace_dropout(model)
+    assert type(model["a"]) is Dropout
+    assert model["a"] is model["b"]
+    assert model["a"] is model["inner"][0]  # type: ignore[index]

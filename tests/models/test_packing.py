@@ -13,7 +13,7 @@ from tests.builders import tiny_encoder
 from tocsin.models import packing
 from tocsin.models.encoders import TransformerEncoder
 from tocsin.models.gradient_cache import PassesTwice
-from tocsin.models.packing import Packing, _attend
+from tocsin.models.packing import Packing
 
 PACKED = ["bert", "roberta", "xlm-roberta", "camembert", "electra"]
 PADDED = ["distilbert", "deberta-v2", "modernbert"]
@@ -39,6 +39,7 @@ def states(
     encoder._packs = packed
     encoder.zero_grad()
     hidden = encoder(ids, mask) * mask.unsqueeze(-1)
+    assert encoder._packs == packed  # nothing fell back
     (hidden**2 * torch.linspace(-1, 1, hidden.numel()).view_as(hidden)).sum().backward()
     return hidden.detach(), {
         name: p.grad.clone() for name, p in encoder.named_parameters() if p.grad is not None
@@ -95,8 +96,9 @@ def test_other_architectures_stay_padded(tmp_path: Path, kind: str) -> None:
     assert torch.isfinite(encoder(ids, mask)).all()
 
 
-def test_layers_see_real_tokens_only(tmp_path: Path) -> None:
-    encoder = encoder_of(tmp_path, "bert")
+@pytest.mark.parametrize("kind", PACKED)
+def test_layers_see_real_tokens_only(tmp_path: Path, kind: str) -> None:
+    encoder = encoder_of(tmp_path, kind)
     shapes = []
     model: Any = encoder.model
     model.encoder.layer[0].intermediate.register_forward_hook(
@@ -120,6 +122,7 @@ def test_a_model_that_does_not_pass_it_on_is_padded(tmp_path: Path, monkeypatch:
     found = encoder(ids, mask) * mask.unsqueeze(-1)
     torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-5)
     assert not encoder.packs(torch.device("cpu"))
+    assert model.config._attn_implementation == "sdpa"
 
 
 def test_what_is_saved_names_no_attention_of_ours(tmp_path: Path) -> None:
@@ -129,17 +132,69 @@ def test_what_is_saved_names_no_attention_of_ours(tmp_path: Path) -> None:
         assert "tocsin" not in json.dumps(config.to_dict(), default=str)
 
 
-def test_dropout_falls_on_attention_too(tmp_path: Path) -> None:
+def test_dropout_falls_on_attention_too() -> None:
     """The mean over many draws is attention without dropout, for it is linear in what is dropped."""
     torch.manual_seed(0)
-    query, key, value = torch.randn(3, 2, 5, 4)
-    bias = torch.zeros(2, 1, 5)
-    bias[1, :, 3:] = -1e30
-    wanted = _attend(query, key, value, bias, 0.5, 0.0)
-    draws = torch.stack([_attend(query, key, value, bias, 0.5, 0.5) for _ in range(4000)])
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    query, key, value = torch.randn(3, 1, 2, 8, 4)
+    module = torch.nn.Module()
+
+    def attend(p: float) -> torch.Tensor:
+        return packing._attention(module, query, key, value, None, dropout=p, packing=Packing(mask))[0]
+
+    draws = torch.stack([attend(0.5) for _ in range(4000)])
     error = draws.std(0) / 4000**0.5
-    assert ((draws.mean(0) - wanted).abs() < 5 * error + 1e-6).all()
+    assert ((draws.mean(0) - attend(0.0)).abs() < 5 * error + 1e-6).all()
     assert (draws.std(0) > 0.01).all()
+
+
+def test_evaluation_takes_the_fused_kernel(tmp_path: Path) -> None:
+    """torch's other one keeps every score of every head."""
+    encoder = encoder_of(tmp_path, "xlm-roberta")
+    with torch.no_grad(), torch.profiler.profile() as profile:
+        encoder(*a_pass([9, 1, 6]))
+    names = {event.key for event in profile.key_averages()}
+    assert any("flash_attention_for_cpu" in name for name in names)
+    assert not any("attention_math" in name for name in names)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_message_that_is_not_finite_spoils_no_other(tmp_path: Path, training: bool) -> None:
+    encoder = encoder_of(tmp_path, "bert").train(training)
+    ids, mask = a_pass([9, 1, 6])
+    ids[0, 0] = 50
+    assert (ids == 50).sum() == 1
+    with torch.no_grad():
+        encoder.embedding_parameters()[0][50] = float("nan")
+        hidden = encoder(ids, mask)
+    assert torch.isfinite(hidden).all(-1).all(-1).tolist() == [False, True, True]
+
+
+def test_odd_masks(tmp_path: Path) -> None:
+    """Messages without a token, holes, padding on the left, and nothing at all."""
+    encoder = encoder_of(tmp_path, "bert")
+    ids, mask = a_pass([9, 1, 6, 4])
+    mask[0] = 0
+    mask[2, 1] = 0
+    mask[3] = mask[3].flip(0)
+    assert_same(states(encoder, ids, mask, True), states(encoder, ids, mask, False))
+    encoder._packs = True
+    assert (encoder(ids, torch.zeros_like(mask)) == 0).all()
+
+
+def test_more_tokens_than_positions(tmp_path: Path) -> None:
+    encoder = encoder_of(tmp_path, "roberta")  # 72 positions
+    ids, mask = a_pass([30, 30, 29, 5])
+    assert_same(states(encoder, ids, mask, True), states(encoder, ids, mask, False))
+
+
+def test_a_configuration_that_cuts_the_feed_forward_into_chunks_is_padded(tmp_path: Path) -> None:
+    folder = tiny_encoder(tmp_path, "bert")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"chunk_size_feed_forward": 3}))
+    encoder = TransformerEncoder(str(folder)).eval()
+    assert torch.isfinite(encoder(*a_pass([9, 1, 6]))).all()
+    assert not encoder.packs(torch.device("cpu"))
 
 
 def test_the_second_run_of_a_pass_drops_alike(tmp_path: Path) -> None:
@@ -183,8 +238,8 @@ def test_messages_come_back_to_their_places() -> None:
     rows = places.pack(value)[0].float().unsqueeze(1)
     assert torch.equal(places.unpack(rows).squeeze(-1), (value * mask).float())
     apart = places.heads_apart(torch.arange(24.0).view(1, 6, 2, 2).transpose(1, 2))
-    assert apart.shape == (6, 3, 2)
-    together = places.heads_together(apart, 2)
+    assert apart.shape == (3, 2, 3, 2)
+    together = places.heads_together(apart)
     assert torch.equal(together, torch.arange(24.0).view(1, 6, 2, 2))
 
 

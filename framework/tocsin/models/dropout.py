@@ -62,9 +62,10 @@ class Dropout(nn.Dropout):
 
 
 def replace_dropout(model: nn.Module) -> None:
-    """Put `Dropout` in place of every torch dropout in a model."""
+    """Put `Dropout` in place of every torch dropout in a model; one that is shared stays shared."""
+    made: dict[int, Dropout] = {}
     for holder in list(model.modules()):
-        for name, module in list(holder.named_children()):
+        for name, module in list(holder._modules.items()):
             if type(module) is nn.Dropout and not module.inplace:
-                own = Dropout(module.p)
-                setattr(holder, name, own.train(module.training))
+                own = made.setdefault(id(module), Dropout(module.p).train(module.training))
+                setattr(holder, name, own)

@@ -357,8 +357,9 @@ class TransformerEncoder(Encoder):
         return self.model
 
     def packs(self, device: torch.device) -> bool:
-        """On a processor, where the architecture is known and nothing is compiled or exported."""
-        return self._packs and device.type == "cpu" and not torch.compiler.is_compiling()
+        """On a processor, where the architecture is known and nothing is compiled, exported or traced."""
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
+        return self._packs and device.type == "cpu" and not traced
 
     def train(self, mode: bool = True) -> "TransformerEncoder":
         """Set training mode; a frozen encoder stays in evaluation mode, so that its vectors carry no dropout."""

@@ -87,31 +87,34 @@ class Packing:
         return empty.index_copy(0, self.real_N, hidden_ND).view(self.messages, self.longest, -1)
 
     def heads_apart(self, value_1HNd: Tensor) -> Tensor:
-        """Queries, keys or values `(1, H, N, d)` as `(B * H, T, d)`; padding holds a copy of some real token."""
+        """Queries, keys or values `(1, H, N, d)` as `(B, H, T, d)`; padding repeats its message's first token."""
         _, heads, count, width = value_1HNd.shape
         there, back = self._places(heads)
         rows = value_1HNd.transpose(1, 2).reshape(count * heads, width)
         apart: Tensor = _Take.apply(rows, there, back)
-        return apart.view(self.messages * heads, self.longest, width)
+        return apart.view(self.messages, heads, self.longest, width)
 
-    def heads_together(self, value_GTd: Tensor, heads: int) -> Tensor:
+    def heads_together(self, value_BHTd: Tensor) -> Tensor:
         """The reverse, `(1, N, H, d)`."""
+        heads, width = value_BHTd.shape[1], value_BHTd.shape[3]
         there, back = self._places(heads)
-        together: Tensor = _Give.apply(value_GTd.reshape(-1, value_GTd.shape[-1]), there, back)
-        return together.view(1, len(self.real_N), heads, -1)
+        together: Tensor = _Give.apply(value_BHTd.reshape(-1, width), there, back)
+        return together.view(1, len(self.real_N), heads, width)
 
-    def bias(self, heads: int, dtype: torch.dtype) -> Tensor:
-        """What is added to scores so that nobody attends to padding, `(B * H, 1, T)`."""
+    def bias(self, dtype: torch.dtype) -> Tensor:
+        """What is added to scores so that nobody attends to padding, `(B, 1, 1, T)`."""
         if self._bias is None or self._bias.dtype != dtype:
-            hidden_BT = (self._mask_BT == 0).to(dtype) * _OUT_OF_SIGHT
-            self._bias = hidden_BT.repeat_interleave(heads, 0).unsqueeze(1)
+            self._bias = ((self._mask_BT == 0).to(dtype) * _OUT_OF_SIGHT)[:, None, None, :]
         return self._bias
 
     def _places(self, heads: int) -> tuple[Tensor, Tensor]:
         """For each place of `(B, H, T)` the row of `(N, H)` that stands there, and for each such row its place."""
         if self._by_heads is None:
             device = self.real_N.device
-            token_BT = torch.zeros(self.messages * self.longest, dtype=torch.int64, device=device)
+            count_B = self._mask_BT.count_nonzero(1)
+            # One's own token, not any: a state that is not finite stays with its message.
+            first_B = (count_B.cumsum(0) - count_B).clamp(max=len(self.real_N) - 1)
+            token_BT = first_B.repeat_interleave(self.longest)
             token_BT[self.real_N] = torch.arange(len(self.real_N), device=device)
             head_H = torch.arange(heads, device=device)
             there = token_BT.view(self.messages, 1, self.longest) * heads + head_H.view(1, -1, 1)
@@ -140,19 +143,33 @@ def _attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
         )
     packing.seen = True
-    heads = query.shape[1]
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    query_GTd, key_GTd, value_GTd = (packing.heads_apart(part) for part in (query, key, value))
-    out_GTd = _attend(query_GTd, key_GTd, value_GTd, packing.bias(heads, query.dtype), scale, dropout)
-    return packing.heads_together(out_GTd, heads), None
+    query_BHTd, key_BHTd, value_BHTd = (packing.heads_apart(part) for part in (query, key, value))
+    if dropout:
+        out_BHTd = _attend_dropping(query_BHTd, key_BHTd, value_BHTd, packing, scale, dropout)
+    else:
+        # torch's fused kernel for processors wants four axes.
+        bias_B11T = packing.bias(query.dtype)
+        out_BHTd = F.scaled_dot_product_attention(
+            query_BHTd, key_BHTd, value_BHTd, attn_mask=bias_B11T, scale=scale
+        )
+    return packing.heads_together(out_BHTd), None
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float, p: float) -> Tensor:
-    """Attention of `(G, T, d)` under a bias `(G, 1, T)`. With dropout torch has no fused kernel for a processor."""
-    if not p:
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
-    scores_GTT = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=scale)
-    return torch.bmm(dropout(scores_GTT.softmax(-1, dtype=torch.float32).to(value.dtype), p), value)
+def _attend_dropping(
+    query_BHTd: Tensor, key_BHTd: Tensor, value_BHTd: Tensor, packing: Packing, scale: float, p: float
+) -> Tensor:
+    """Attention with dropout, for which torch has no fused kernel on a processor; in float32 at least, as torch's."""
+    messages, heads, longest, width = query_BHTd.shape
+    dtype = torch.promote_types(query_BHTd.dtype, torch.float32)
+    with torch.autocast(query_BHTd.device.type, enabled=False):
+        query, key, value = (
+            part.to(dtype).view(-1, longest, width) for part in (query_BHTd, key_BHTd, value_BHTd)
+        )
+        bias_G1T = packing.bias(dtype).expand(messages, heads, 1, longest).reshape(-1, 1, longest)
+        scores_GTT = torch.baddbmm(bias_G1T, query, key.transpose(1, 2), alpha=scale)
+        out_GTd = torch.bmm(dropout(scores_GTT.softmax(-1), p), value)
+    return out_GTd.view(query_BHTd.shape).to(value_BHTd.dtype)
 
 
 def use_packed_attention(model: Any) -> bool:
@@ -164,7 +181,7 @@ def use_packed_attention(model: Any) -> bool:
     config = model.config
     if config.model_type not in _FROM_ZERO + _AFTER_PADDING or getattr(config, "is_decoder", False):
         return False
-    if config._attn_implementation not in ("sdpa", _NAME):
+    if config._attn_implementation not in ("sdpa", _NAME) or getattr(config, "chunk_size_feed_forward", 0):
         return False
     register_attention()
     model.set_attn_implementation(_NAME)
@@ -182,7 +199,10 @@ def register_attention() -> None:
 
 
 def hidden_packed(model: Any, input_ids_BT: Tensor, mask_BT: Tensor) -> Tensor | None:
-    """Last hidden states `(B, T, D)` of a pass, 0 at padding; None where the model did not pass on the packing.
+    """Last hidden states `(B, T, D)` of a pass, 0 at padding.
+
+    None where the model did not hand the packing to its attention, as another version of transformers might not: what
+    it gave is of no use then, and it is made to take padded passes again.
 
     Args:
         model: One for which `use_packed_attention` said yes.
@@ -190,12 +210,17 @@ def hidden_packed(model: Any, input_ids_BT: Tensor, mask_BT: Tensor) -> Tensor |
         mask_BT: 1 for a real token, 0 for padding.
     """
     packing = Packing(mask_BT)
+    if not len(packing.real_N):
+        return model.get_input_embeddings()(input_ids_BT) * 0.0
     hidden = model(
         input_ids=packing.pack(input_ids_BT),
         position_ids=packing.pack(_positions(model.config, input_ids_BT)),
         packing=packing,
     ).last_hidden_state
-    return packing.unpack(hidden[0]) if packing.seen else None
+    if packing.seen:
+        return packing.unpack(hidden[0])
+    model.set_attn_implementation("sdpa")
+    return None
 
 
 def _positions(config: Any, input_ids_BT: Tensor) -> Tensor:
