@@ -90,6 +90,7 @@ class ChosenSteps:
                         task.batch_size,
                         own.tokens_per_pass,
                         pool,
+                        packed=own.packed,
                     )
                 )
 

@@ -25,12 +25,19 @@ from tocsin.training import Trainer
 class MeasuredSteps:
     """Steps over the warm-up messages, then steps that Tocsin's own sampler draws from the measured messages."""
 
-    def __init__(self, task: Task, lengths: np.ndarray, tokens_per_pass: int) -> None:
+    def __init__(self, task: Task, own: Any) -> None:
         self.warm = task.warm_messages
         end = self.warm + task.messages
-        self.first = StepSampler(lengths[: self.warm], task.batch_size, tokens_per_pass, seed=task.seed)
-        self.measured = StepSampler(
-            lengths[self.warm : end], task.batch_size, tokens_per_pass, task.pool_steps, seed=task.seed
+        self.first, self.measured = (
+            StepSampler(
+                own.lengths[part],
+                task.batch_size,
+                own.tokens_per_pass,
+                pool,
+                seed=task.seed,
+                packed=own.packed,
+            )
+            for part, pool in ((slice(self.warm), 1), (slice(self.warm, end), task.pool_steps))
         )
 
     def __len__(self) -> int:
@@ -50,7 +57,7 @@ class MeasuredMessages(LabelledMessages):
     def train_dataloader(self) -> DataLoader[Any]:
         loader = super().train_dataloader()
         sampler: Any = loader.batch_sampler
-        steps: Any = MeasuredSteps(self.task, sampler.lengths, sampler.tokens_per_pass)
+        steps: Any = MeasuredSteps(self.task, sampler)
         return DataLoader(loader.dataset, batch_sampler=steps, collate_fn=loader.collate_fn)
 
 

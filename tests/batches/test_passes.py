@@ -87,6 +87,31 @@ def test_even_passes_are_as_many_keep_the_budget_and_never_need_more_memory(
     assert max(map(cost, even)) <= max(map(cost, greedy))
 
 
+@given(
+    lengths=st.lists(st.integers(0, 60), min_size=1, max_size=60).map(np.array), budget=st.integers(1, 400)
+)
+def test_packed_passes_keep_the_budget_of_real_tokens_and_bound_attention(
+    lengths: np.ndarray, budget: int
+) -> None:
+    greedy, even = cut_passes(lengths, budget, packed=True), cut_even_passes(lengths, budget, packed=True)
+    assert len(even) == len(greedy)
+    assert len(greedy) <= len(cut_passes(lengths, budget))
+    for passes in (greedy, even):
+        assert sorted(np.concatenate(passes).tolist()) == list(range(len(lengths)))
+        for chosen in passes:
+            longest = max(1, int(lengths[chosen].max()))
+            if len(chosen) > 1:
+                assert lengths[chosen].sum() <= budget
+                assert len(chosen) * longest <= budget or len(chosen) * longest**2 <= 128 * budget
+
+
+def test_packed_passes_spend_nothing_on_padding_but_spare_attention() -> None:
+    # One long message and many short ones: 40 + 61 * 16 real tokens are one pass, though 62 * 40 padded ones.
+    assert [len(chosen) for chosen in cut_passes(np.array([40] + [16] * 61), 1024, packed=True)] == [62]
+    # A message of 512 beside short ones: every one of these would cost 512 * 512 scores a head.
+    assert [len(chosen) for chosen in cut_passes(np.array([512] + [8] * 60), 1024, packed=True)] == [2, 59]
+
+
 def test_even_passes_share_what_a_greedy_cut_leaves_to_a_crumb() -> None:
     lengths = np.full(32, 36)
     assert [len(chosen) for chosen in cut_passes(lengths, 1024)] == [28, 4]

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.builders import tiny_encoder
+from tests.builders import quiet_trainer, tiny_classifier, tiny_data, tiny_encoder
 from tocsin.models import packing
 from tocsin.models.encoders import TransformerEncoder
 from tocsin.models.gradient_cache import PassesTwice
@@ -265,3 +265,18 @@ def test_an_exported_encoder_is_padded(tmp_path: Path) -> None:
     ids, mask = a_pass([4, 2, 7, 5])
     found = program.module()(ids, mask) * mask.unsqueeze(-1)
     torch.testing.assert_close(found, encoder(ids, mask), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "packed"), [("bert", True), ("distilbert", False)])
+def test_a_fit_cuts_its_passes_by_what_the_encoder_computes(tmp_path: Path, kind: str, packed: bool) -> None:
+    model = tiny_classifier(tiny_encoder(tmp_path / "encoder", kind))
+    data = tiny_data(tmp_path / "messages.parquet", tokens_per_pass=64)
+    quiet_trainer(tmp_path, max_steps=1).fit(model, data)
+    sampler: Any = data.train_dataloader().batch_sampler
+    assert sampler.packed == packed
+    facts = model.last_step
+    assert (facts.padded_tokens == facts.tokens) == packed
+    real = [int(sampler.lengths[part].sum()) for step in sampler for part in step]
+    padded = [len(part) * int(sampler.lengths[part].max()) for step in sampler for part in step]
+    assert max(real) <= 64
+    assert (max(padded) > 64) == packed

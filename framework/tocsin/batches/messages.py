@@ -20,7 +20,7 @@ from tocsin.batches.rare_labels import RareLabelWarning, check_rare_labels
 from tocsin.batches.reading import SplitWarning, assemble_corpus
 from tocsin.batches.rows import SplitRows, StepLoader
 from tocsin.batches.sampler import PassSampler, StepSampler
-from tocsin.batches.settings import as_list, check_counts, check_settings, pass_budget
+from tocsin.batches.settings import as_list, check_counts, check_settings, packs_passes, pass_budget
 from tocsin.errors import ConfigError, DataError
 from tocsin.labels.schemes import LabelScheme
 from tocsin.text.audit import Audit, audit
@@ -54,8 +54,8 @@ class LabelledMessages(LightningDataModule):
         max_messages: Most messages of a split that are used, such as {train: 6000}, drawn by a seeded hash of the id.
         max_length: Tokens a message keeps at most, special tokens included.
         batch_size: Messages of one optimiser step, over all devices.
-        tokens_per_pass: Tokens that go through the model at once, padding included; bounds memory, changes no result.
-            null: 1,024 on a CPU, 16,384 on a GPU.
+        tokens_per_pass: Tokens that go through the model at once, padding included where it computes padding; bounds
+            memory, changes no result. null: 1,024 on a CPU, 16,384 on a GPU.
         pool_steps: 1: plain shuffling. k: messages of a step are drawn alike in length from shuffled pools of k steps
             (less padding; a step is then no random sample of all lengths).
         balanced: null: each training message comes once an epoch. A share t, such as 0.01: repeat-factor sampling
@@ -362,6 +362,7 @@ class LabelledMessages(LightningDataModule):
             rank,
             world_size,
             self._factors(),
+            packs_passes(self.trainer),
         )
         if self._position is not None:
             self._sampler.load_state_dict(self._position)

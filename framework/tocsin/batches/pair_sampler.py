@@ -49,12 +49,13 @@ class PairSampler(EpochSteps):
         text: Tokens of the translations, by training row.
         english: Tokens of the English sentences, by number.
         batch_size: Pairs a step, over all ranks.
-        tokens_per_pass: Budget of a pass, padding included.
+        tokens_per_pass: Budget of a pass; see `cut_passes`.
         pool_steps: 1: a step takes the pairs that come next. k: those of k steps are sorted by the tokens of their
             translations and cut into steps, and all steps of the epoch are shuffled.
         corpus: Content key of the pairs and how they are drawn: positions mean nothing elsewhere.
         rank: This process, from 0.
         world_size: Number of processes.
+        packed: Whether the student works on real tokens alone; see `cut_passes`.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class PairSampler(EpochSteps):
         corpus: str = "",
         rank: int = 0,
         world_size: int = 1,
+        packed: bool = False,
     ) -> None:
         super().__init__()
         if batch_size < world_size:
@@ -79,7 +81,7 @@ class PairSampler(EpochSteps):
         self.order, self.train_order, self.train_english = order, train_order, train_english
         self.text, self.english = text, english
         self.batch_size, self.tokens_per_pass, self.pool_steps = batch_size, tokens_per_pass, pool_steps
-        self.corpus, self.rank, self.world_size = corpus, rank, world_size
+        self.corpus, self.rank, self.world_size, self.packed = corpus, rank, world_size, packed
 
     def __len__(self) -> int:
         """Optimiser steps in an epoch; the last holds what is left."""
@@ -123,7 +125,7 @@ class PairSampler(EpochSteps):
         mine = np.argsort(-lengths, kind="stable")[self.rank :: self.world_size]
         if not len(mine):
             return [Sentences(np.array([-1]), distinct[:1], np.zeros(1, np.float32), len(members))]
-        cut = [mine[chosen] for chosen in cut_even_passes(lengths[mine], self.tokens_per_pass)]
+        cut = [mine[chosen] for chosen in cut_even_passes(lengths[mine], self.tokens_per_pass, self.packed)]
         return [Sentences(rows[part], english[part], weight[part], len(members)) for part in cut]
 
     def state_dict(self) -> dict[str, Any]:

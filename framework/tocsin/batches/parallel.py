@@ -26,7 +26,7 @@ from tocsin.batches.pair_sampling import PairOrder, Sampling, shares
 from tocsin.batches.protocols import ReadsTokens
 from tocsin.batches.rows import StepLoader
 from tocsin.batches.sentences import PairStep, SentencePass
-from tocsin.batches.settings import check_pair_settings, pass_budget
+from tocsin.batches.settings import check_pair_settings, packs_passes, pass_budget
 from tocsin.errors import ConfigError, DataError
 from tocsin.text.cleaners import Cleaner, NoCleaner
 from tocsin.text.folders import cache_folder, whole_folder
@@ -69,8 +69,8 @@ class ParallelSentences(LightningDataModule):
             epoch before stopped: no pair comes again before all of its source and language have come.
         max_length: The student's tokens that a sentence keeps at most, special tokens included.
         batch_size: Pairs of one optimiser step, over all devices.
-        tokens_per_pass: Tokens that go through the student at once, padding included; bounds memory, changes no result.
-            null: 1,024 on a CPU, 16,384 on a GPU.
+        tokens_per_pass: Tokens that go through the student at once, padding included where it computes padding; bounds
+            memory, changes no result. null: 1,024 on a CPU, 16,384 on a GPU.
         pool_steps: 1: plain shuffling. k: pairs of a step are drawn alike in length from shuffled pools of k steps
             (less padding; a step is then no random sample of all lengths).
         seed: Of shuffling and of what is held out or capped; null takes `seed_everything`'s.
@@ -375,6 +375,7 @@ class ParallelSentences(LightningDataModule):
             content_key(pairs=self._pairs_key, sampling=[self.sampling, self.alpha, self.source_alpha]),
             rank,
             world_size,
+            packs_passes(self.trainer),
         )
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:

@@ -38,38 +38,52 @@ class Step(NamedTuple):
     passes: list[MessagePass]
 
 
-def cut_passes(lengths: np.ndarray, tokens_per_pass: int) -> list[np.ndarray]:
-    """Cut messages into passes by length, so that messages times the longest of them stays within a budget.
+# Padded tokens squared a token of the budget, of which attention keeps a score a head, where a model packs its passes.
+_SCORES = 128
+
+
+def cut_passes(lengths: np.ndarray, tokens_per_pass: int, packed: bool = False) -> list[np.ndarray]:
+    """Cut messages into passes by length, so that the tokens of a pass stay within a budget.
 
     Args:
         lengths: Tokens of each message, special tokens included, `(N,)`.
-        tokens_per_pass: Tokens of a pass, padding included; a single message longer than that gets a pass of its own.
+        tokens_per_pass: Tokens of a pass; a single message longer than that gets a pass of its own.
+        packed: Whether the model works on the real tokens of a pass alone. The budget is one of real tokens then, and
+            padding, which attention still sees, is bounded where it is large: messages times the longest of them stays
+            within the budget, or times the longest squared within 128 times the budget.
 
     Returns:
         Positions into `lengths`, longest messages first, each exactly once. Equal lengths keep their order.
     """
     order = np.argsort(-lengths, kind="stable")
     passes: list[np.ndarray] = []
+    real = np.cumsum(lengths[order])
     start = 0
     while start < len(order):
-        # The first of a descending run is its longest, so the size of a pass follows from it alone.
-        size = max(1, tokens_per_pass // max(1, int(lengths[order[start]])))
+        # The first of a descending run is its longest, so how many messages a pass holds at most follows from it alone.
+        longest = max(1, int(lengths[order[start]]))
+        size = tokens_per_pass // longest
+        if packed:
+            before = int(real[start - 1]) if start else 0
+            within = int(np.searchsorted(real, before + tokens_per_pass, side="right")) - start
+            size = min(within, max(size, _SCORES * tokens_per_pass // longest**2))
+        size = max(1, size)
         passes.append(order[start : start + size])
         start += size
     return passes
 
 
-def cut_even_passes(lengths: np.ndarray, tokens_per_pass: int) -> list[np.ndarray]:
+def cut_even_passes(lengths: np.ndarray, tokens_per_pass: int, packed: bool = False) -> list[np.ndarray]:
     """As many passes as `cut_passes` makes, but of about equal size.
 
     The last pass that fills a budget greedily may hold a few tokens only: it costs as much overhead as a full one, its
     matrices are too small to be multiplied fast, and the first needs memory that an even cut does not.
     """
-    passes = cut_passes(lengths, tokens_per_pass)
+    passes = cut_passes(lengths, tokens_per_pass, packed)
     low, high = 1, tokens_per_pass
     while len(passes) > 1 and low < high:
         budget = (low + high) // 2
-        tried = cut_passes(lengths, budget)
+        tried = cut_passes(lengths, budget, packed)
         if len(tried) <= len(passes):
             passes, high = tried, budget
         else:

@@ -114,12 +114,13 @@ class StepSampler(EpochSteps):
     Args:
         lengths: Tokens of each message, `(N,)`.
         batch_size: Messages a step, over all ranks.
-        tokens_per_pass: Budget of a pass, padding included.
+        tokens_per_pass: Budget of a pass; see `cut_passes`.
         pool_steps: See `epoch_steps`.
         seed: Of the fit.
         rank: This process, from 0.
         world_size: Number of processes.
         repeats: See `epoch_steps`; the same on every rank.
+        packed: Whether the model works on real tokens alone; see `cut_passes`.
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class StepSampler(EpochSteps):
         rank: int = 0,
         world_size: int = 1,
         repeats: np.ndarray | None = None,
+        packed: bool = False,
     ) -> None:
         super().__init__()
         if batch_size < world_size:
@@ -141,6 +143,7 @@ class StepSampler(EpochSteps):
         self.lengths = lengths
         self.batch_size = batch_size
         self.tokens_per_pass = tokens_per_pass
+        self.packed = packed
         self.pool_steps = pool_steps
         self.seed = seed
         self.rank = rank
@@ -162,7 +165,8 @@ class StepSampler(EpochSteps):
         mine = members[self.rank :: self.world_size]
         if not len(mine):
             return [np.array([-1])]
-        return [mine[chosen] for chosen in cut_even_passes(self.lengths[mine], self.tokens_per_pass)]
+        cut = cut_even_passes(self.lengths[mine], self.tokens_per_pass, self.packed)
+        return [mine[chosen] for chosen in cut]
 
     def state_dict(self) -> dict[str, Any]:
         """Position as plain data."""

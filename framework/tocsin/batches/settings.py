@@ -8,7 +8,7 @@ from typing import Any
 from tocsin.batches.corpus import SPLITS
 from tocsin.errors import ConfigError
 
-__all__ = ["as_list", "check_counts", "check_pair_settings", "check_settings", "pass_budget"]
+__all__ = ["as_list", "check_counts", "check_pair_settings", "check_settings", "packs_passes", "pass_budget"]
 
 # Measured on two cores: small passes keep activations in the processor's cache; a GPU wants large matrices.
 _TOKENS_PER_PASS = {"cpu": 1024, "cuda": 16384}
@@ -20,6 +20,12 @@ def pass_budget(given: int | None, trainer: Any) -> int:
         return given
     device = trainer.strategy.root_device.type if trainer is not None else "cpu"
     return _TOKENS_PER_PASS.get(device, _TOKENS_PER_PASS["cuda"])
+
+
+def packs_passes(trainer: Any) -> bool:
+    """Return whether the Trainer's model works on the real tokens of a pass alone; a model need not say."""
+    packs = getattr(getattr(trainer, "lightning_module", None), "packs", None)
+    return packs is not None and bool(packs(trainer.strategy.root_device))
 
 
 def as_list(names: str | list[str] | None) -> list[str]:

@@ -80,6 +80,10 @@ class StepsByHand(LightningModule):
         self._average_state: dict[str, Any] | None = None
         self._steps_of_weights = 0  # as a checkpoint says
 
+    def packs(self, device: torch.device) -> bool:
+        """Whether a pass costs its real tokens alone there; the DataModule asks when it cuts passes."""
+        return self.encoder.packs(device)
+
     @abstractmethod
     def _names_of_step(self) -> Sequence[str]:
         """How the examples of the step under way are called, for the message about a loss that is not finite."""
