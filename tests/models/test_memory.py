@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from tests.builders import quiet_trainer, tiny_classifier, tiny_data, tiny_encoder
 from tests.models.test_sentence_encoder import sentence_folder
 from tests.pairs import MemoryPairs, tiny_distiller
-from tocsin.models import mapped, stepping
+from tocsin.models import mapped, stepping, vocabulary
 from tocsin.models.checkpointing import source_digest
 from tocsin.models.encoders import TransformerEncoder
 from tocsin.models.gradients import put_side_by_side
@@ -191,6 +191,13 @@ def test_in_evaluation_only_pieces_not_in_use_are_looked_up_in_the_table() -> No
 
 # Tokenizers ----------------------------------------------------------------------------------------------------------
 
+
+@pytest.fixture
+def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokenizers are packed though they are small."""
+    monkeypatch.setattr(vocabulary, "_WORTH_PACKING", 0)
+
+
 TEXTS = ["help flood water", "CASA casa", "the road is closed, 17 ✗", ""]
 
 
@@ -198,6 +205,7 @@ def tokens(tokenizer: Any) -> list[list[int]]:
     return [tokenizer(text)["input_ids"] for text in TEXTS]
 
 
+@pytest.mark.usefixtures("any_size")
 @pytest.mark.parametrize("kind", ["whole", "cut", "lower"])
 def test_a_released_tokenizer_comes_back_the_same_without_its_folder(tmp_path: Path, kind: str) -> None:
     folder = tmp_path / "encoder"
@@ -211,8 +219,8 @@ def test_a_released_tokenizer_comes_back_the_same_without_its_folder(tmp_path: P
     assert (kept is not None) == (kind == "cut")
     reference = weakref.ref(tokenizer)
     del tokenizer
-    encoder.release_tokenizer()
-    encoder.release_tokenizer()  # of nothing
+    assert encoder.release_tokenizer()
+    assert not encoder.release_tokenizer()  # of nothing
     gc.collect()
     assert reference() is None
     assert encoder._tokenizer is None
@@ -224,11 +232,24 @@ def test_a_released_tokenizer_comes_back_the_same_without_its_folder(tmp_path: P
     assert (again.pad_token_id, again.model_max_length, again.padding_side) == (1, 64, "right")
 
 
+def test_a_small_tokenizer_stays_and_nothing_is_collected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Collecting takes longer than the tests' fits."""
+    monkeypatch.setattr(stepping.heap, "give_back", lambda: pytest.fail("nothing was let go"))
+    tiny_encoder(tmp_path / "encoder")
+    model = tiny_classifier(tmp_path / "encoder")
+    tokenizer = model.tokenizer
+    quiet_trainer(tmp_path, max_steps=1).fit(model, datamodule=tiny_data(tmp_path / "m.parquet"))
+    assert model.tokenizer is tokenizer
+
+
+@pytest.mark.usefixtures("any_size")
 def test_a_tokenizer_that_cannot_be_packed_stays(tmp_path: Path) -> None:
     encoder = TransformerEncoder(str(tiny_encoder(tmp_path)))
     tokenizer = encoder.tokenizer
     tokenizer.backend_tokenizer.pre_tokenizer = PreTokenizer.custom(Whitespace())  # type: ignore[arg-type]
-    encoder.release_tokenizer()
+    assert not encoder.release_tokenizer()
     assert encoder.tokenizer is tokenizer
 
 
@@ -247,6 +268,7 @@ class Watched(Callback):
         self.living += [reference() is not None for reference in self.teachers]
 
 
+@pytest.mark.usefixtures("any_size")
 def test_a_classifier_steps_and_validates_without_its_tokenizer(tmp_path: Path) -> None:
     tiny_encoder(tmp_path / "encoder")
     model, watched = tiny_classifier(tmp_path / "encoder"), Watched()
@@ -260,6 +282,7 @@ def test_a_classifier_steps_and_validates_without_its_tokenizer(tmp_path: Path) 
     assert tokens(model.tokenizer) == tokens(fresh)
 
 
+@pytest.mark.usefixtures("any_size")
 def test_a_distillers_teacher_is_gone_before_the_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,8 +45,13 @@ class Encoder(RemembersArguments, nn.Module, ABC):
     def tokenizer(self) -> Any:
         """A fast transformers tokenizer; read on first use."""
 
-    def release_tokenizer(self) -> None:
-        """Let the tokenizer take up little memory until it is asked for again; nothing, unless an encoder does."""
+    def release_tokenizer(self) -> bool:
+        """Let the tokenizer take up little memory until it is asked for again.
+
+        Returns:
+            Whether that freed any; an encoder need not.
+        """
+        return False
 
     @property
     @abstractmethod
@@ -241,13 +246,15 @@ class TransformerEncoder(Encoder):
             self._tokenizer = tokenizer
         return self._tokenizer
 
-    def release_tokenizer(self) -> None:
+    def release_tokenizer(self) -> bool:
         """Keep the tokenizer packed: one of 250,000 pieces takes 300 MB to be used, and 5 MB to be kept."""
         # Not read from its folder again: by the end of a long fit that may be gone, or another.
-        if self._tokenizer is not None:
-            self._packed_tokenizer = PackedTokenizer.of(self._tokenizer)
-            if self._packed_tokenizer is not None:
-                self._tokenizer = None
+        if self._tokenizer is None:
+            return False
+        self._packed_tokenizer = PackedTokenizer.of(self._tokenizer)
+        if self._packed_tokenizer is not None:
+            self._tokenizer = None
+        return self._tokenizer is None
 
     def _cut_tokenizer(self, tokenizer: Any, count: int) -> Any:
         from tokenizers import Tokenizer

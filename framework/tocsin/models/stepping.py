@@ -128,8 +128,8 @@ class StepsByHand(LightningModule):
 
     def _release_tokenizer(self) -> None:
         """Before the first step: texts are tokens by now; a bundle asks for the tokenizer after the last."""
-        self.encoder.release_tokenizer()
-        heap.give_back()
+        if self.encoder.release_tokenizer():
+            heap.give_back()
 
     # The average of weights ------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from tocsin.models.mapped import copy_of, rows_of
 __all__ = ["PackedTokenizer", "RowsInUse", "cut_pieces", "kept_pieces"]
 
 _LARGE = 1 << 25  # bytes of a gradient: glibc takes no freed memory for more, and such a step lasts seconds
+_WORTH_PACKING = 20_000  # pieces; of 60,000 a tokenizer takes 60 MB
 
 
 class RowsInUse(nn.Module):
@@ -197,7 +198,9 @@ class PackedTokenizer(NamedTuple):
 
     @classmethod
     def of(cls, tokenizer: Any) -> "PackedTokenizer | None":
-        """Pack a copy; None where the tokenizer has parts in Python, which cannot be written down."""
+        """Pack a copy; None where it is small, or has parts in Python, which cannot be written down."""
+        if len(tokenizer) < _WORTH_PACKING:
+            return None
         try:
             content = tokenizer.backend_tokenizer.to_str()
         except Exception:  # tokenizers raises no narrower one
