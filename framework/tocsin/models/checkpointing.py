@@ -45,10 +45,11 @@ def source_digest(encoder: Encoder) -> str:
     """SHA-256 of all that a checkpoint leaves to the encoder's source: frozen weights and the full embedding table."""
     digest = hashlib.sha256()
     left = {name: p for name, p in encoder.named_parameters() if not p.requires_grad}
-    left |= {name: m.table_VD for name, m in encoder.named_modules() if isinstance(m, RowsInUse)}
+    tables = {name: module for name, module in encoder.named_modules() if isinstance(module, RowsInUse)}
+    left |= {name: table.table_VD for name, table in tables.items()}
     for name, value in sorted(left.items()):
         digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-        for _, block in blocks_of(value):
+        for _, block in blocks_of(value, tables[name].source if name in tables else None):
             digest.update(block.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 

@@ -17,7 +17,6 @@ from tocsin.models.adapters import Lora, add_adapters, merged_state, save_adapte
 from tocsin.models.attention import no_plan_per_shape
 from tocsin.models.compilation import compile_forward, named_failure
 from tocsin.models.dropout import replace_dropout
-from tocsin.models.mapped import blocks_of
 from tocsin.models.packing import hidden_packed, register_attention, use_packed_attention
 from tocsin.models.surgery import (
     cut_embeddings,
@@ -46,7 +45,7 @@ class Encoder(RemembersArguments, nn.Module, ABC):
         """A fast transformers tokenizer; read on first use."""
 
     def release_tokenizer(self) -> bool:
-        """Let the tokenizer take up little memory until it is asked for again.
+        """Let the tokenizer take up little memory until it is asked for again; it is another object then.
 
         Returns:
             Whether that freed any; an encoder need not.
@@ -230,8 +229,9 @@ class TransformerEncoder(Encoder):
     @property
     def tokenizer(self) -> Any:
         """The fast tokenizer, cut to `keep_pieces`."""
-        if self._packed_tokenizer is not None:
-            self._tokenizer = self._packed_tokenizer.unpacked()
+        packed = self._packed_tokenizer
+        if packed is not None:
+            self._tokenizer = packed.unpacked()
             self._packed_tokenizer = None
         if self._tokenizer is None:
             from transformers import AutoTokenizer
@@ -423,8 +423,7 @@ class TransformerEncoder(Encoder):
         digest = hashlib.sha256(self.prompt.encode())
         for key, value in sorted(self.pretrained_state().items()):
             digest.update(f"{key}{tuple(value.shape)}{value.dtype}".encode())
-            for _, block in blocks_of(value):
-                digest.update(block.view(torch.uint8).numpy().data)
+            digest.update(value.contiguous().cpu().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     def forward(self, input_ids_BT: Tensor, mask_BT: Tensor) -> Tensor:

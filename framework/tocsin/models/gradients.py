@@ -18,7 +18,8 @@ def put_side_by_side(parameters: Iterable[nn.Parameter]) -> None:
     by_type: dict[torch.dtype, list[tuple[nn.Parameter, Tensor]]] = {}
     for parameter in parameters:
         gradient = parameter.grad
-        if gradient is not None and not gradient.is_sparse:
+        # Fused optimisers want a gradient to lie as its weight does.
+        if gradient is not None and not gradient.is_sparse and gradient.is_contiguous():
             by_type.setdefault(gradient.dtype, []).append((parameter, gradient))
     for dtype, pairs in by_type.items():
         block = torch.empty(sum(gradient.numel() for _, gradient in pairs), dtype=dtype)

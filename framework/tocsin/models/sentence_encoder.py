@@ -113,7 +113,7 @@ class SentenceEncoder(TransformerEncoder):
     @property
     def tokenizer(self) -> Any:
         """The fast tokenizer, cut to `keep_pieces`; it lowers the case of texts where the folder asks for that."""
-        first = self._tokenizer is None
+        first = self._tokenizer is None and self._packed_tokenizer is None
         tokenizer = super().tokenizer
         if first and self._limits().get("do_lower_case"):
             _lower_case(tokenizer.backend_tokenizer)

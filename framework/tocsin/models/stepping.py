@@ -1,14 +1,15 @@
 """One optimiser step by hand, the same for every task: passes forward and backward alone, then clip, step, schedule."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
@@ -135,9 +136,6 @@ class StepsByHand(LightningModule):
 
     def on_train_start(self) -> None:
         """Begin the average of weights, or go on with a checkpoint's."""
-        for table in self._tables_in_use():
-            # torch.compile cannot translate a gradient whose size hangs on the data.
-            table.sparse_gradient = self._alone() and not getattr(self.encoder, "torch_compile", False)
         if self.ema_decay is not None:
             trained = ((name, p) for name, p in self.named_parameters() if p.requires_grad)
             self._average = AveragedWeights(trained, self.ema_decay)
@@ -163,21 +161,41 @@ class StepsByHand(LightningModule):
     def _backward_each(self, passes: Sequence[_Pass], loss_of: Callable[[_Pass], Tensor]) -> Tensor:
         """Forward and backward pass by pass; gradients are synchronised on the last. Returns the sum of the losses."""
         total = torch.zeros((), device=self.device)
-        for number, part in enumerate(passes):
-            with nullcontext() if number == len(passes) - 1 else self._unsynchronised():
-                loss = loss_of(part)
-                self.manual_backward(loss)
-                total += loss.detach()
-                del loss
-            if number == 0 and len(passes) > 1 and self._alone():
-                put_side_by_side(self.parameters())
-        for table in self._tables_in_use():
-            table.dense_gradient()
+        with self._small_gradients():
+            for number, part in enumerate(passes):
+                with nullcontext() if number == len(passes) - 1 else self._unsynchronised():
+                    loss = loss_of(part)
+                    self.manual_backward(loss)
+                    total += loss.detach()
+                    del loss
+                if number == 0 and len(passes) > 1 and self._alone():
+                    put_side_by_side(self.parameters())
         return total
 
     def _alone(self) -> bool:
-        """Whether gradients are one process's own, in the host's memory; DDP has them where it wants them."""
-        return self.trainer.world_size == 1 and self.device.type == "cpu"
+        """Whether gradients are one process's own, in the host's memory; DDP has them where it wants them.
+
+        DDP is DDP with one process, too.
+        """
+        return isinstance(self.trainer.strategy, SingleDeviceStrategy) and self.device.type == "cpu"
+
+    @contextmanager
+    def _small_gradients(self) -> Iterator[None]:
+        """Let passes keep the gradients of the rows that they met alone; after the block they are whole.
+
+        A callback's `on_after_backward` sees them sparse between the passes.
+        """
+        tables = self._tables_in_use()
+        for table in tables:
+            # torch.compile cannot translate a gradient whose size hangs on the data, and torch adds up none in float16.
+            compiled = getattr(self.encoder, "torch_compile", False)
+            table.sparse_gradient = self._alone() and not compiled and table.weight.dtype != torch.float16
+        try:
+            yield
+        finally:
+            for table in tables:
+                table.sparse_gradient = False
+                table.dense_gradient()
 
     def _tables_in_use(self) -> list[RowsInUse]:
         return [module for module in self.encoder.modules() if isinstance(module, RowsInUse)]

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from tocsin.errors import ConfigError
 from tocsin.models.heap import trim
-from tocsin.models.mapped import copy_of, rows_of
+from tocsin.models.mapped import copy_of, rows_of, source_of
 
 __all__ = ["PackedTokenizer", "RowsInUse", "cut_pieces", "kept_pieces"]
 
@@ -37,6 +37,7 @@ class RowsInUse(nn.Module):
         padding_idx: Id whose row gets no gradient, as in the embedding that this stands in for; null for none.
 
     Attributes:
+        source: The file that the full table is mapped from, where it is.
         sparse_gradient: Whether a pass's gradient holds only the rows that the pass met (a coalesced sparse tensor)
             rather than all in use: less memory and time on a CPU, the same sums. `dense_gradient` makes it whole.
     """
@@ -51,7 +52,8 @@ class RowsInUse(nn.Module):
         super().__init__()
         ids = torch.as_tensor(list(piece_ids), dtype=torch.int64)
         table_VD = table_VD.detach()
-        self.weight = nn.Parameter(rows_of(table_VD, ids))
+        self.source = source_of(table_VD)
+        self.weight = nn.Parameter(rows_of(table_VD, ids, self.source))
         self.padding_idx = padding_idx
         position = torch.full((table_VD.shape[0],), -1, dtype=torch.int64)
         position[ids] = torch.arange(len(ids))
@@ -91,7 +93,7 @@ class RowsInUse(nn.Module):
 
     def full_table(self) -> Tensor:
         """The table `(V, D)` with the trained rows written back; rows not in use are bit-equal to the source's."""
-        table_VD = copy_of(self.table_VD)
+        table_VD = copy_of(self.table_VD, self.source)
         table_VD[self.piece_ids] = self.weight.detach().to(table_VD.dtype)
         return table_VD
 
@@ -191,10 +193,12 @@ class PackedTokenizer(NamedTuple):
     Args:
         shell: The transformers object without what tokenises.
         content: That, as its own JSON, compressed.
+        specials_as_text: Whether it reads special tokens in texts as any other text.
     """
 
     shell: Any
     content: bytes
+    specials_as_text: bool
 
     @classmethod
     def of(cls, tokenizer: Any) -> "PackedTokenizer | None":
@@ -207,13 +211,15 @@ class PackedTokenizer(NamedTuple):
             return None
         shell = copy.copy(tokenizer)
         shell._tokenizer = None
-        return cls(shell, zlib.compress(content.encode(), level=1))
+        specials = tokenizer.backend_tokenizer.encode_special_tokens
+        return cls(shell, zlib.compress(content.encode(), level=1), specials)
 
     def unpacked(self) -> Any:
         """The tokenizer, as it was."""
         from tokenizers import Tokenizer
 
         self.shell._tokenizer = Tokenizer.from_str(zlib.decompress(self.content).decode())
+        self.shell._tokenizer.encode_special_tokens = self.specials_as_text  # which the JSON does not hold
         return self.shell
 
 
