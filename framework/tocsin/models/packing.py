@@ -181,7 +181,9 @@ def use_packed_attention(model: Any) -> bool:
     config = model.config
     if config.model_type not in _FROM_ZERO + _AFTER_PADDING or getattr(config, "is_decoder", False):
         return False
-    if config._attn_implementation not in ("sdpa", _NAME) or getattr(config, "chunk_size_feed_forward", False):
+    if config._attn_implementation not in ("sdpa", _NAME) or getattr(
+        config, "chunk_size_feed_forward", False
+    ):
         return False
     register_attention()
     model.set_attn_implementation(_NAME)
