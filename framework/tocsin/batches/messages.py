@@ -126,7 +126,7 @@ class LabelledMessages(LightningDataModule):
         self.audit: Audit | None = None
         self._corpus: Corpus | None = None
         self._tokens: TokenStore | None = None
-        self._pad_id: int | None = None
+        self._pad_id = 0
         self._tokens_key = ""
         self._digests: dict[str, str] = {}
         self._sampler: StepSampler | None = None
@@ -212,7 +212,7 @@ class LabelledMessages(LightningDataModule):
         corpus = self.corpus()
         tokenizer = model.tokenizer
         # The model may let go of the tokenizer once all is tokenised.
-        self._pad_id = tokenizer.pad_token_id
+        self._pad_id = int(tokenizer.pad_token_id or 0)
         self._tokens_key = content_key(
             files=sorted(self._file_digests().values()),
             reader=[type(self.reader or reader_for(Path(name))).__name__ for name in self._file_digests()],
@@ -329,8 +329,7 @@ class LabelledMessages(LightningDataModule):
         return sampling_facts(self.targets(self.rows("train")), factors, self.balanced)
 
     def _split_rows(self, rows: np.ndarray) -> SplitRows:
-        pad = 0 if self._pad_id is None else self._pad_id
-        return SplitRows(self._store(), rows, self.targets(rows), pad)
+        return SplitRows(self._store(), rows, self.targets(rows), self._pad_id)
 
     def _budget(self) -> int:
         return pass_budget(self.tokens_per_pass, self.trainer)

@@ -136,7 +136,7 @@ class ParallelSentences(LightningDataModule):
         self._pairs: PairCorpus | None = None
         self._pairs_key = ""
         self._stores: dict[str, TokenStore] = {}
-        self._pad_id: int | None = None
+        self._pad_id = 0
         self._digests: dict[str, dict[str, str]] = {}
         self._told = False
         self._sampler: PairSampler | None = None
@@ -224,7 +224,7 @@ class ParallelSentences(LightningDataModule):
         corpus = self.pairs()
         tokenizer = model.tokenizer
         # The model may let go of the tokenizer once all is tokenised.
-        self._pad_id = tokenizer.pad_token_id
+        self._pad_id = int(tokenizer.pad_token_id or 0)
         digest = tokenizer_digest(tokenizer)
         sides = {"english": corpus.english_total, "text-train": len(corpus.train_english)}
         sides["validation"] = corpus.validation_pairs().num_rows
@@ -309,9 +309,7 @@ class ParallelSentences(LightningDataModule):
 
     def _pair_rows(self, split: str) -> PairRows:
         store = self._store("text-train" if split == "train" else "validation")
-        return PairRows(
-            store, self._store("english"), len(store), 0 if self._pad_id is None else self._pad_id
-        )
+        return PairRows(store, self._store("english"), len(store), self._pad_id)
 
     def provenance(self) -> dict[str, Any]:
         """What the run record keeps: files with their SHA-256, counts, and the keys of the caches."""

@@ -247,7 +247,7 @@ class TransformerEncoder(Encoder):
         return self._tokenizer
 
     def release_tokenizer(self) -> bool:
-        """Keep the tokenizer packed: one of 250,000 pieces takes 300 MB to be used, and 5 MB to be kept."""
+        """Keep the tokenizer packed: one of 250,000 pieces takes 300 MB to be used, and 4 MB to be kept."""
         # Not read from its folder again: by the end of a long fit that may be gone, or another.
         if self._tokenizer is None:
             return False

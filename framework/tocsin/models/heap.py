@@ -18,7 +18,7 @@ def trim() -> None:
     """Return freed memory to the system, where the C library is glibc; elsewhere nothing.
 
     glibc keeps what was freed between what is still in use, and holes of that kind are of no use to a large tensor. A
-    call takes milliseconds, with half a gigabyte to return 50, and using that memory again about as long.
+    call takes milliseconds, with half a gigabyte to return some 50.
     """
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library, such as musl

@@ -39,7 +39,7 @@ class RowsInUse(nn.Module):
     Attributes:
         source: The file that the full table is mapped from, where it is.
         sparse_gradient: Whether a pass's gradient holds only the rows that the pass met (a coalesced sparse tensor)
-            rather than all in use: less memory and time on a CPU, the same sums. `dense_gradient` makes it whole.
+            rather than all in use: less memory on a CPU, the same sums. `dense_gradient` makes it whole.
     """
 
     sparse_gradient = False
