@@ -41,7 +41,7 @@ def test_saves_loads_and_removes(files, path) -> None:
     assert loaded["epoch"] == 1
     assert torch.equal(loaded["state_dict"]["w"], torch.arange(6.0))
     manifest = json.loads(manifest_path(path).read_text())
-    assert manifest == {"sha256": module.file_digest(path), "bytes": path.stat().st_size}
+    assert manifest == {"sha256": module.file_sha256(path), "bytes": path.stat().st_size}
     files.save_checkpoint(SECOND, path)
     assert files.load_checkpoint(path)["epoch"] == 2
     files.remove_checkpoint(path)

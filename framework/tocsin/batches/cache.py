@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from tocsin.errors import ConfigError, DataError
-from tocsin.text.folders import whole_file
+from tocsin.files import whole_file
 from tocsin.text.messages import iterate_strings
 
 __all__ = ["TokenStore", "content_key", "file_digest", "texts_digest", "tokenizer_digest", "write_arrow"]

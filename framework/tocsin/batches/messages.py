@@ -22,10 +22,10 @@ from tocsin.batches.rows import SplitRows, StepLoader
 from tocsin.batches.sampler import PassSampler, StepSampler
 from tocsin.batches.settings import as_list, check_counts, check_settings, packs_passes, pass_budget
 from tocsin.errors import ConfigError, DataError
+from tocsin.files import cache_folder
 from tocsin.labels.schemes import LabelScheme
 from tocsin.text.audit import Audit, audit
 from tocsin.text.cleaners import Cleaner, NoCleaner
-from tocsin.text.folders import cache_folder
 from tocsin.text.messages import source_column
 from tocsin.text.progress import progress_bar, table_console
 from tocsin.text.readers import Reader, reader_for, resolve_data_path

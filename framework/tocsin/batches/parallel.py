@@ -28,8 +28,8 @@ from tocsin.batches.rows import StepLoader
 from tocsin.batches.sentences import PairStep, SentencePass
 from tocsin.batches.settings import check_pair_settings, packs_passes, pass_budget
 from tocsin.errors import ConfigError, DataError
+from tocsin.files import cache_folder, whole_folder
 from tocsin.text.cleaners import Cleaner, NoCleaner
-from tocsin.text.folders import cache_folder, whole_folder
 from tocsin.text.pairs import PairReader
 from tocsin.text.progress import progress_bar, table_console
 

@@ -20,9 +20,9 @@ from tocsin.bundles.manifest import (
     write_plain,
 )
 from tocsin.errors import BundleError
+from tocsin.files import whole_file
 from tocsin.labels.schemes import check_same_labels
 from tocsin.scores.chain import Chain
-from tocsin.text.folders import whole_file
 
 __all__ = ["check_room", "save_chain", "saved_chain"]
 

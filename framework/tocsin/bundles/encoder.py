@@ -39,9 +39,9 @@ from tocsin.bundles.manifest import (
 from tocsin.bundles.predictor import VectorRunner
 from tocsin.bundles.save import named
 from tocsin.errors import BundleError, ConfigError, TocsinError
+from tocsin.files import whole_folder
 from tocsin.models.distiller import Distiller
 from tocsin.models.encoders import TransformerEncoder
-from tocsin.text.folders import whole_folder
 
 __all__ = ["TOLERANCE", "EncoderBundle", "EncoderManifest", "load_encoder_bundle", "save_encoder_bundle"]
 

@@ -34,11 +34,11 @@ from tocsin.bundles.load import (
 from tocsin.bundles.manifest import kind_of
 from tocsin.bundles.predictions import PredictsLabels
 from tocsin.errors import BundleError
+from tocsin.files import file_sha256
 from tocsin.scores.chain import Chain
 from tocsin.scores.members import with_labels_in_order
 from tocsin.scores.roles import Ensembler
 from tocsin.scores.table import ScoresTable
-from tocsin.text.download import file_sha256
 
 __all__ = [
     "EnsembleBundle",

@@ -11,9 +11,9 @@ from typing import Any
 
 from tocsin.arguments import Origin
 from tocsin.errors import BundleError
+from tocsin.files import whole_file
 from tocsin.labels.schemes import label_digest
 from tocsin.scores.chain import STEPS
-from tocsin.text.folders import whole_file
 
 __all__ = [
     "AN_ENSEMBLE",

@@ -18,11 +18,11 @@ from tocsin.bundles.manifest import ComponentName, Manifest, write_manifest
 from tocsin.bundles.predictor import Predictor
 from tocsin.bundles.verify import verify_written
 from tocsin.errors import BundleError
+from tocsin.files import whole_folder
 from tocsin.models.classifier import MultilabelClassifier
 from tocsin.models.native_head import NativeHead
 from tocsin.models.pooling import ClsPooling, MeanPooling, Pooling
 from tocsin.text.cleaners import Cleaner
-from tocsin.text.folders import whole_folder
 
 __all__ = ["named", "save_bundle"]
 

@@ -13,10 +13,9 @@ from tocsin.bundles.ensemble_manifest import MEMBERS, EnsembleCanary, EnsembleMa
 from tocsin.bundles.load import Finder, build_component, check_columns
 from tocsin.bundles.manifest import Manifest, kind_of, read_manifest, write_plain
 from tocsin.errors import BundleError, LabelError
+from tocsin.files import file_sha256, whole_folder
 from tocsin.labels.schemes import label_digest
 from tocsin.scores.chain import Chain
-from tocsin.text.download import file_sha256
-from tocsin.text.folders import whole_folder
 
 __all__ = ["check_members", "folder_names", "save_ensemble"]
 

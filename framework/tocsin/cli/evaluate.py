@@ -158,15 +158,11 @@ def json_text(data: object) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all, its folder made where needed; ConfigError when it cannot be."""
-    import os
-
     from tocsin.errors import ConfigError
+    from tocsin.files import write_text as write_whole
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        write_whole(path, text)
     except OSError as error:
         raise ConfigError(f"--output: {path} cannot be written ({error.strerror or error}).") from error
 

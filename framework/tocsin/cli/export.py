@@ -22,7 +22,7 @@ __all__ = ["main"]
 def main(argv: Sequence[str]) -> int:
     """Write a bundle into a new folder, in the exporter's format."""
     from tocsin.bundles.load import ROLES, load_bundle
-    from tocsin.text.folders import whole_folder
+    from tocsin.files import whole_folder
 
     registry = load_plugins(roles=(*ROLES, "exporter"))
     prepare(registry)

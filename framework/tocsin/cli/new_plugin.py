@@ -84,7 +84,7 @@ def _refuse_taken_names(plugin: NewPlugin) -> None:
 
 
 def _write(target: Path, files: dict[str, str]) -> None:
-    from tocsin.text.folders import whole_folder
+    from tocsin.files import whole_folder
 
     try:
         with whole_folder(target) as part:

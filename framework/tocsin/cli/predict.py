@@ -315,7 +315,7 @@ def _writer(target: Path) -> Iterator[Callable[[pa.Table], None]]:
     import pyarrow.parquet as pq
 
     from tocsin.errors import ConfigError
-    from tocsin.text.folders import whole_file
+    from tocsin.files import whole_file
 
     delimiter = _DELIMITERS.get(target.suffix.lower())
     writer: pq.ParquetWriter | csv.CSVWriter | None = None

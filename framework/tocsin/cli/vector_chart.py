@@ -93,7 +93,7 @@ def write_chart(
         ConfigError: The file cannot be written.
     """
     from tocsin.errors import ConfigError
-    from tocsin.text.folders import whole_file
+    from tocsin.files import whole_file
 
     try:
         figure = chart(figures, label, limit)

@@ -14,10 +14,10 @@ from torch import Tensor
 from tocsin.batches.cache import content_key
 from tocsin.batches.passes import MessagePass
 from tocsin.batches.protocols import ServesMessages
+from tocsin.files import cache_folder, whole_file
 from tocsin.models.encoders import Encoder
 from tocsin.models.heads import FeatureHead, Head
 from tocsin.models.pooling import Pooling
-from tocsin.text.folders import cache_folder, whole_file
 from tocsin.text.progress import progress_bar
 
 __all__ = ["FrozenFeatures", "network_key"]

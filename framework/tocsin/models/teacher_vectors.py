@@ -16,9 +16,9 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from tocsin.batches.protocols import ServesPairs
+from tocsin.files import cache_folder
 from tocsin.models.teacher import LoadedTeacher, Teacher
 from tocsin.models.vector_store import VectorStore, sentence_keys
-from tocsin.text.folders import cache_folder
 from tocsin.text.progress import progress_bar
 
 __all__ = ["TeacherVectors"]

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from tocsin.errors import ConfigError, DataError
-from tocsin.text.folders import whole_file
+from tocsin.files import lock_handle, whole_file
 
 __all__ = ["LARGEST", "VectorStore", "sentence_keys"]
 
@@ -162,7 +162,7 @@ class VectorStore:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with open(self._path("lock"), "a") as lock:
-                _lock(lock.fileno())
+                lock_handle(lock.fileno(), wait=True)
                 self._strike_out()
                 self._align()
                 yield self._append
@@ -243,11 +243,3 @@ def _extend(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _lock(handle: int) -> None:
-    try:
-        import fcntl
-    except ModuleNotFoundError:  # Windows: two fits there must not share a teacher's first computation
-        return
-    fcntl.flock(handle, fcntl.LOCK_EX)

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from tocsin.errors import TocsinError as TocsinError
     from tocsin.errors import TrainingError as TrainingError
     from tocsin.errors import did_you_mean as did_you_mean
+    from tocsin.files import cache_folder as cache_folder
+    from tocsin.files import file_sha256 as file_sha256
+    from tocsin.files import whole_file as whole_file
+    from tocsin.files import whole_folder as whole_folder
     from tocsin.labels.schemes import LabelScheme as LabelScheme
     from tocsin.labels.schemes import check_same_labels as check_same_labels
     from tocsin.models.adapters import Lora as Lora
@@ -49,10 +53,6 @@ if TYPE_CHECKING:
     from tocsin.scores.table import ScoresTable as ScoresTable
     from tocsin.text.cleaners import Cleaner as Cleaner
     from tocsin.text.download import download_from_index as download_from_index
-    from tocsin.text.download import file_sha256 as file_sha256
-    from tocsin.text.folders import cache_folder as cache_folder
-    from tocsin.text.folders import whole_file as whole_file
-    from tocsin.text.folders import whole_folder as whole_folder
     from tocsin.text.messages import source_column as source_column
     from tocsin.text.pairs import PairReader as PairReader
     from tocsin.text.readers import Reader as Reader
@@ -79,8 +79,8 @@ _HOMES = {
     "tocsin.text.cleaners": ["Cleaner"],
     "tocsin.text.messages": ["source_column"],
     "tocsin.text.splitters": ["Split", "Splitter", "crossing_texts"],
-    "tocsin.text.download": ["download_from_index", "file_sha256"],
-    "tocsin.text.folders": ["cache_folder", "whole_file", "whole_folder"],
+    "tocsin.text.download": ["download_from_index"],
+    "tocsin.files": ["cache_folder", "file_sha256", "whole_file", "whole_folder"],
     "tocsin.labels.schemes": ["LabelScheme", "check_same_labels"],
     "tocsin.batches.corpus": ["Corpus"],
     "tocsin.bundles.exporters": ["Exporter"],

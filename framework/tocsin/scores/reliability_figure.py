@@ -8,10 +8,10 @@ from textwrap import fill
 import numpy as np
 
 from tocsin.errors import ConfigError
+from tocsin.files import whole_file
 from tocsin.labels.targets import POSITIVE_FROM
 from tocsin.scores.probabilities import Bins
 from tocsin.scores.table import ScoresTable
-from tocsin.text.folders import whole_file
 
 __all__ = ["draw_reliability"]
 

@@ -19,8 +19,6 @@ The label names in order, their digest, the run and other facts lie in the file'
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -32,6 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tocsin.errors import DataError, LabelError, did_you_mean
+from tocsin.files import whole_file
 from tocsin.labels.schemes import label_digest
 from tocsin.labels.targets import hard_targets, is_soft
 from tocsin.logits import PROBABILITY_LIMIT, sigmoid
@@ -340,19 +339,8 @@ class ScoresTable:
 
     def write(self, path: str | Path) -> None:
         """Write Parquet (zstd) so that `path` holds either the whole new table or what it held before."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                pq.write_table(self.to_arrow(), file, compression="zstd")
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with whole_file(Path(path)) as part:
+            pq.write_table(self.to_arrow(), part, compression="zstd")
 
     @classmethod
     def read(cls, path: str | Path) -> ScoresTable:
@@ -365,12 +353,6 @@ class ScoresTable:
         table = cls.from_arrow(read_columns(path), file=path)
         check_unique(table.ids, path)
         return table
-
-
-def _umask() -> int:
-    mask = os.umask(0)  # the only way to ask for it is to set it
-    os.umask(mask)
-    return mask
 
 
 def _check_labels(labels: Sequence[str]) -> None:

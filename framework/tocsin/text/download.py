@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tocsin.errors import ConfigError, DataError
-from tocsin.text.folders import cache_folder, whole_file
+from tocsin.files import cache_folder, file_sha256, whole_file
 
 if TYPE_CHECKING:
     from unearth import Link
     from unearth.fetchers.sync import PyPIClient
 
-__all__ = ["IndexSettings", "download_from_index", "file_sha256", "pip_settings"]
+__all__ = ["IndexSettings", "download_from_index", "pip_settings"]
 
 CHUNK_BYTES = 1 << 20
 
@@ -70,12 +70,6 @@ def download_from_index(name: str, version: str, filename: str, sha256: str) -> 
         f" On a machine without a network, copy the file (SHA-256 {sha256}) to {target} and try again;"
         " another index is chosen as for pip (PIP_INDEX_URL, PIP_FIND_LINKS or pip config)."
     )
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tocsin.errors import ConfigError, did_you_mean
-from tocsin.text.folders import cache_folder, whole_file
+from tocsin.files import cache_folder, whole_file
 from tocsin.text.reading import BATCH_ROWS, one_line
 
 __all__ = ["HUB", "HubSource", "hub_file"]

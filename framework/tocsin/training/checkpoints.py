@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 
 from tocsin.errors import CheckpointError
-from tocsin.training.files import file_digest, fsync_folder, temporary_name, write_text_atomically
+from tocsin.files import file_sha256, fsync_path, temporary_name, write_text
 
 __all__ = ["AtomicCheckpointIO", "BestCheckpoint", "manifest_path"]
 
@@ -264,12 +264,12 @@ def _put_in_place(temporary: Path, target: Path, entry: dict[str, Any]) -> None:
     manifest = manifest_path(target)
     if target.exists():
         # a kill after this line leaves the old bytes, after the next the new ones: the manifest admits both
-        write_text_atomically(manifest, json.dumps({**entry, "previous": _entries(target)}) + "\n")
+        write_text(manifest, json.dumps({**entry, "previous": _entries(target)}) + "\n")
     else:
         manifest.unlink(missing_ok=True)  # of a checkpoint whose removal was interrupted
     os.replace(temporary, target)
-    fsync_folder(target.parent)
-    write_text_atomically(manifest, json.dumps(entry) + "\n")
+    fsync_path(target.parent)
+    write_text(manifest, json.dumps(entry) + "\n")
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
@@ -279,7 +279,7 @@ def _entries(path: Path) -> list[dict[str, Any]]:
         newest = {"sha256": str(content["sha256"]), "bytes": int(content["bytes"])}
         return [newest, *content.get("previous", [])]
     except FileNotFoundError:
-        return [{"sha256": file_digest(path), "bytes": path.stat().st_size}]
+        return [{"sha256": file_sha256(path), "bytes": path.stat().st_size}]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{manifest_path(path)} is not a checkpoint's manifest ({error}); remove it only if you trust "
@@ -300,7 +300,7 @@ def _verify(path: Path) -> None:
         raise CheckpointError(
             f"{path} is torn: it has {size:,} bytes, its manifest says {admitted[0]['bytes']:,}"
         )
-    digest = file_digest(path)
+    digest = file_sha256(path)
     if not any(entry["sha256"] == digest for entry in admitted):
         raise CheckpointError(
             f"{path} was altered or damaged: its SHA-256 is {digest}, its manifest says "

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tocsin.training.files import file_digest
+from tocsin.files import file_sha256
 
 __all__ = ["describe_files", "ended", "seed_of_run", "started"]
 
@@ -55,7 +55,7 @@ def ended(record: Mapping[str, Any], error: BaseException | None) -> dict[str, A
 def describe_files(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
     """Return path, size in bytes and SHA-256 of each file, in the order given."""
     return [
-        {"path": str(path), "bytes": Path(path).stat().st_size, "sha256": file_digest(Path(path))}
+        {"path": str(path), "bytes": Path(path).stat().st_size, "sha256": file_sha256(Path(path))}
         for path in paths
     ]
 

@@ -16,9 +16,8 @@ import pyarrow.parquet as pq
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from tocsin.batches.protocols import ServesPairs
-from tocsin.text.folders import whole_file
+from tocsin.files import whole_file, write_text
 from tocsin.training import provenance
-from tocsin.training.files import write_text_atomically
 from tocsin.training.runs import Run
 
 __all__ = ["RunRecorder"]
@@ -192,7 +191,7 @@ class RunRecorder(Callback):
         while path.exists() and path.read_text(encoding="utf-8") != text:
             number += 1
             path = self.run.path / f"config-{number}.yaml"
-        write_text_atomically(path, text)
+        write_text(path, text)
 
     def _write_record(self) -> None:
         _write_json(self.run.path / "provenance.json", self._record)
@@ -221,4 +220,4 @@ def _with_digests(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    write_text_atomically(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")

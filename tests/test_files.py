@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tocsin.text.folders import cache_folder, whole_file, whole_folder
+from tocsin.files import cache_folder, whole_file, whole_folder
 
 
 def test_the_cache_lies_where_the_variable_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,3 +84,19 @@ def test_an_error_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no"):
         torn()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    """A file and a folder; another target whose name begins alike, and work in progress, stay."""
+    (tmp_path / ".a.csv.12345678.part").write_text("left")
+    (tmp_path / ".a.csv.x.12345678.part").write_text("another target's")
+    (tmp_path / ".folder.12345678.part" / "inner").mkdir(parents=True)
+    with whole_file(tmp_path / "a.csv") as first:
+        first.write_text("1")
+        with whole_file(tmp_path / "a.csv") as second:
+            second.write_text("2")
+            assert first.exists()
+    with whole_folder(tmp_path / "folder") as part:
+        (part / "x").write_text("1")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.csv.x.12345678.part", "a.csv", "folder"]
+    assert (tmp_path / "a.csv").read_text() == "1"
