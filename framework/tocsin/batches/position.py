@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ["next_step", "steps_done"]
+__all__ = ["next_step", "steps_done", "total_steps"]
 
 
 def steps_done(trainer: Any) -> tuple[int, int]:
@@ -11,6 +11,11 @@ def steps_done(trainer: Any) -> tuple[int, int]:
     steps = trainer.fit_loop.epoch_loop.batch_progress.current.processed
     over = epochs.started <= epochs.processed
     return (max(0, epochs.processed - 1) if over else epochs.processed), steps
+
+
+def total_steps(trainer: Any) -> int:
+    """Steps done in all epochs, those whose loss was not finite included."""
+    return int(trainer.fit_loop.epoch_loop.batch_progress.total.processed)
 
 
 def next_step(trainer: Any) -> tuple[int, int]:
