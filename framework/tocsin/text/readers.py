@@ -25,6 +25,7 @@ from tocsin.text.reading import (
     one_line,
     valid_strings,
 )
+from tocsin.text.streams import inner_suffix
 
 __all__ = [
     "ArrowReader",
@@ -111,14 +112,20 @@ def reader_for(path: Path) -> Reader:
             "dataset_dict.json is missing); name the message files inside it",
             file=path,
         )
-    known: list[str] = []
+    ending = inner_suffix(path)
     kinds: tuple[type[Reader], ...] = (ParquetReader, CsvReader, JsonLinesReader, ArrowReader)
     for kind in kinds:
-        if path.suffix.lower() in kind.suffixes:
+        if ending in kind.suffixes and (ending == path.suffix.lower() or kind in _PACKED_KINDS):
             return kind()
-        known += kind.suffixes
-    ending = f"the ending {path.suffix!r}" if path.suffix else "no ending"
-    raise DataError(f"has {ending}; known are {', '.join(dict.fromkeys(known))}", file=path)
+    known = dict.fromkeys(suffix for kind in kinds for suffix in kind.suffixes)
+    raise DataError(
+        f"has {f'the ending {path.suffix!r}' if path.suffix else 'no ending'}; known are {', '.join(known)} (text also "
+        f"packed: .csv.gz, .jsonl.zst). Name its reader to read it all the same, such as `reader: CsvReader`",
+        file=path,
+    )
+
+
+_PACKED_KINDS = (CsvReader, JsonLinesReader)
 
 
 def resolve_data_path(name: str) -> Path:

@@ -106,6 +106,11 @@ class TextStream:
         """Close the file."""
         self._file.close()
 
+    @property
+    def head(self) -> bytes:
+        """How the stream begins, as long as nothing of it was read."""
+        return self._first or b""
+
     def block(self) -> bytes:
         """Return about a megabyte more, or nothing at the end."""
         if self._first is not None:
