@@ -13,17 +13,19 @@ import pyarrow.parquet as pq
 from tocsin.errors import DataError
 from tocsin.text.arrow_files import ArrowReader, is_dataset_folder
 from tocsin.text.csv_files import CsvReader
+from tocsin.text.columns import checked, part_of, pick_columns
 from tocsin.text.hub import HUB, hub_file
 from tocsin.text.json_lines import JsonLinesReader
 from tocsin.text.reading import (
     BATCH_ROWS,
     OnBadRow,
     Reader,
-    check_columns,
+    BadRows,
     check_file,
     check_not_empty,
     one_line,
-    valid_strings,
+    stripped_names,
+    warn_of_header,
 )
 from tocsin.text.streams import inner_suffix
 
@@ -45,7 +47,7 @@ class ParquetReader(Reader):
     def columns(self, path: Path) -> list[str]:
         """Return the names of the top-level columns."""
         with self._open(path) as file:
-            return list(file.schema_arrow.names)
+            return stripped_names(file.schema_arrow.names)
 
     def approximate_rows(self, path: Path) -> int | None:
         """Return the exact number of rows, which the file's footer states."""
@@ -57,9 +59,15 @@ class ParquetReader(Reader):
     ) -> Iterator[pa.RecordBatch]:
         """Yield batches of at most 16,384 rows; see `Reader.batches`."""
         with self._open(path) as file:
-            check_columns(path, columns, file.schema_arrow.names)
+            existing = file.schema_arrow.names
+            picked = pick_columns(path, columns, existing, file.schema_arrow)
+            warn_of_header(path, existing)
+            bad = BadRows(path, on_bad_row)
             rows = 0
-            batches = file.iter_batches(batch_size=BATCH_ROWS, columns=list(dict.fromkeys(columns)))
+            whole = [existing[place] for place, _ in picked]
+            if len(set(existing)) < len(existing):  # two of one name: Arrow would give both
+                whole = [name for name in whole if existing.count(name) == 1]
+            batches = file.iter_batches(batch_size=BATCH_ROWS, columns=list(dict.fromkeys(whole)))
             while True:
                 try:
                     batch = next(batches, None)
@@ -72,10 +80,14 @@ class ParquetReader(Reader):
                     ) from None
                 if batch is None:
                     break
-                arrays = [self._checked(batch, name, path, rows + 1, on_bad_row) for name in columns]
+                arrays = [
+                    checked(part_of(batch.column(existing[place]), keys), name, path, rows + 1, bad.hook)
+                    for name, (place, keys) in zip(columns, picked, strict=True)
+                ]
                 rows += batch.num_rows
                 yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
             check_not_empty(path, rows)
+            bad.check(rows)
 
     @staticmethod
     def _open(path: Path) -> pq.ParquetFile:
@@ -86,15 +98,6 @@ class ParquetReader(Reader):
             raise DataError(
                 f"torn, or not a Parquet file ({one_line(error)}); write or fetch it again", file=path
             ) from None
-
-    @staticmethod
-    def _checked(
-        batch: pa.RecordBatch, name: str, path: Path, first_row: int, on_bad_row: OnBadRow | None
-    ) -> pa.Array:
-        array = batch.column(name)
-        if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-            return valid_strings(array, path=path, column=name, first_row=first_row, on_bad_row=on_bad_row)
-        return array
 
 
 def reader_for(path: Path) -> Reader:
