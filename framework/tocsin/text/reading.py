@@ -314,8 +314,9 @@ def valid_strings(
             try:
                 values.append(None if value is None else value.decode("utf-8"))
             except UnicodeDecodeError as error:
-                hint = "; save the file as UTF-8, or name how it is written in its reader's option `encoding`" + (
-                    ", such as `encoding: cp1252` for files of Windows" if encoding is None else ""
+                hint = (
+                    "; save the file as UTF-8, or name how it is written in its reader's option `encoding`"
+                    + (", such as `encoding: cp1252` for files of Windows" if encoding is None else "")
                 )
                 fault = DataError(
                     f"column {column!r} is not {encoding or 'UTF-8'} text (byte {value[error.start]:#04x} at position "
