@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def concatenated(tables: list[pa.Table], paths: Sequence[Path]) -> pa.Table:
     """Return tables one below the other, each column in one type that holds what every table says.
 
     Integers, floats and truth values together are numbers (1 for true); with text they are text, a whole number without
-    a point.
+    a point, a list as JSON.
 
     Args:
         tables: One or more, of the same columns.
@@ -40,7 +41,7 @@ def concatenated(tables: list[pa.Table], paths: Sequence[Path]) -> pa.Table:
             column = table.column(name)
             try:
                 chunks = [_cast(chunk, wanted) for chunk in column.chunks]
-            except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+            except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError):
                 others = [schema.field(name).type for schema in schemas]
                 other = next(at for at, kind in enumerate(others) if kind not in (column.type, pa.null()))
                 raise DataError(
@@ -57,7 +58,9 @@ def _common(kinds: list[pa.DataType], columns: list[pa.ChunkedArray]) -> pa.Data
     values = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in kinds]
     if not all(map(_is_number, values)):
         nested = next((kind for kind in values if pa.types.is_nested(kind)), None)
-        if nested is None:
+        if nested is None or any(
+            pa.types.is_string(kind) or pa.types.is_large_string(kind) for kind in values
+        ):
             return pa.large_string() if any(map(pa.types.is_large_string, values)) else pa.string()
         try:
             schemas = [pa.schema([("one", kind)]) for kind in values]
@@ -91,6 +94,12 @@ def _cast(chunk: pa.Array, wanted: pa.DataType) -> pa.Array:
     if pa.types.is_dictionary(chunk.type):
         chunk = chunk.dictionary_decode()
     if pa.types.is_string(wanted) or pa.types.is_large_string(wanted):
+        if pa.types.is_nested(chunk.type):
+            texts = [
+                None if value is None else json.dumps(value, ensure_ascii=False)
+                for value in chunk.to_pylist()
+            ]
+            return pa.array(texts, wanted)
         return (plain_text(chunk) if not pa.types.is_large_string(chunk.type) else chunk).cast(wanted)
     if pa.types.is_boolean(chunk.type) and not pa.types.is_boolean(wanted):
         chunk = chunk.cast(pa.int8())

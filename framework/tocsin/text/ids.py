@@ -115,8 +115,8 @@ def check_ids_join(ids: pa.Array | pa.ChunkedArray, what: str) -> None:
     count, at = lossy_ids(ids)
     if count:
         raise DataError(
-            f"{what}: rows are found by their ids, and {count:,} of {len(ids):,} ids lost digits on their way through a "
-            f"floating-point number or a spreadsheet, such as {ids[at].as_py()}. {_HINT}"
+            f"{what}: rows are found by their ids, and {count:,} of {len(ids):,} ids lost digits on their way through "
+            f"a floating-point number or a spreadsheet, such as {ids[at].as_py()}. {_HINT}"
         )
 
 

@@ -211,11 +211,11 @@ def _batches(
     )
     rows = 0
     ids = None if names.id is None else IdColumn(path, names.id)
-    made = {name: _PATH_PARTS[part](path) for name, part in names.of_path.items()}
+    made: dict[str, str] = {name: _PATH_PARTS[part](path) for name, part in names.of_path.items()}
     mojibake = 0
     for batch in batches:
         first, rows = rows + 1, rows + batch.num_rows
-        source = {name: batch.column(name) for name in names.wanted}
+        source: dict[str | None, pa.Array] = {name: batch.column(name) for name in names.wanted}
         texts = _texts(source[names.text], names.text, path, first)
         mojibake += _count_mojibake(texts)
         cleaned = [cleaner.clean(value or "") for value in texts.to_pylist()]
@@ -231,7 +231,7 @@ def _batches(
             "text": _encoded(cleaned),
         }
         for name in names.extra:
-            column = source[name] if name in source else pa.array([made[name]] * len(cleaned), pa.string())
+            column = pa.array([made[name]] * len(cleaned), pa.string()) if name in made else source[name]
             columns[_SOURCE + name if name in _OWN_COLUMNS else name] = column
         table = pa.table(columns)
         good = np.ones(len(cleaned), bool)
@@ -267,7 +267,7 @@ def _texts(column: pa.Array, name: str, path: Path, first_row: int) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_null(column.type) or _is_string(column.type):
-        return column
+        return column.cast(pa.string()) if pa.types.is_string_view(column.type) else column
     offset = int(np.argmax(column.is_valid().to_numpy(zero_copy_only=False)))
     raise DataError(
         f"column {name!r} holds {column.type} here, a message's text must be a string; "

@@ -209,7 +209,8 @@ def check_columns(path: Path, wanted: Sequence[str], existing: Sequence[str]) ->
     missing = [name for name in dict.fromkeys(wanted) if name not in existing]
     if missing and len(existing) == 1 and (fault := _wrong_delimiter_of(path, existing[0])):
         raise DataError(
-            f"{fault}, or name the sign in its reader's option `delimiter`, such as `delimiter: ';'` or `delimiter: tab`",
+            f"{fault}, or name the sign in its reader's option `delimiter`, such as `delimiter: ';'` or `delimiter: "
+            "tab`",
             file=path,
         )
     if missing:
