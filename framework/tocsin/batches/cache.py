@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tocsin.checksums import CHECKSUM_BYTES, cached_file
 from tocsin.errors import ConfigError
-from tocsin.seals import SEAL_BYTES, cached_file
 from tocsin.text.messages import iterate_strings
 
 __all__ = ["TokenStore", "content_key", "file_digest", "texts_digest", "tokenizer_digest"]
@@ -63,7 +63,7 @@ class TokenStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         content = pa.memory_map(str(path)).read_buffer()
-        self._table = pa.ipc.open_file(content[: len(content) - SEAL_BYTES]).read_all()
+        self._table = pa.ipc.open_file(content[: len(content) - CHECKSUM_BYTES]).read_all()
         self._chunks: list[tuple[np.ndarray, np.ndarray]] = []
         starts = [0]
         for chunk in self._table["tokens"].chunks:

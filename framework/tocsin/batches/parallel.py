@@ -27,9 +27,9 @@ from tocsin.batches.protocols import ReadsTokens
 from tocsin.batches.rows import StepLoader
 from tocsin.batches.sentences import PairStep, SentencePass
 from tocsin.batches.settings import check_pair_settings, packs_passes, pass_budget
+from tocsin.checksums import cached_folder
 from tocsin.errors import ConfigError
 from tocsin.files import cache_folder
-from tocsin.seals import cached_folder
 from tocsin.text.cleaners import Cleaner, NoCleaner
 from tocsin.text.pairs import PairReader
 from tocsin.text.progress import progress_bar, table_console

@@ -16,11 +16,11 @@ from torch import Tensor
 from tocsin.batches.cache import content_key
 from tocsin.batches.passes import MessagePass
 from tocsin.batches.protocols import ServesMessages
+from tocsin.checksums import cached_file
 from tocsin.files import cache_folder, reserve
 from tocsin.models.encoders import Encoder
 from tocsin.models.heads import FeatureHead, Head
 from tocsin.models.pooling import Pooling
-from tocsin.seals import cached_file
 from tocsin.text.progress import progress_bar
 
 __all__ = ["FrozenFeatures", "network_key"]

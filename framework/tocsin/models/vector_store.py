@@ -23,9 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tocsin.checksums import Problem
 from tocsin.errors import ConfigError, DataError
 from tocsin.files import lock_handle, whole_file
-from tocsin.seals import Problem
 
 __all__ = ["LARGEST", "VectorStore", "sentence_keys", "verify_store"]
 
@@ -227,10 +227,14 @@ def verify_store(folder: Path) -> list[Problem]:
     if not records:
         return []
     store = VectorStore(folder, max(1, round(_size(folder / "vectors") / records / 2)))
-    lines = np.frombuffer((folder / "blocks").read_bytes()[: _size(folder / "blocks") // 32 * 32], dtype=_LINE)
+    lines = np.frombuffer(
+        (folder / "blocks").read_bytes()[: _size(folder / "blocks") // 32 * 32], dtype=_LINE
+    )
     bad = store._damaged_among(store._blocks(), np.arange(records)) | store._damaged
     covered = int(lines["count"].astype(np.int64).sum()) if not bad else records
-    found = [Problem(str(folder), f"has {len(bad)} damaged blocks of vectors, of {len(lines)}")] if bad else []
+    found = (
+        [Problem(str(folder), f"has {len(bad)} damaged blocks of vectors, of {len(lines)}")] if bad else []
+    )
     if covered < records:
         text = f"holds {records - covered:,} vectors of no block, which an interrupted run left; nothing reads them"
         found.append(Problem(str(folder), text, fatal=False))

@@ -1,11 +1,11 @@
-"""Digests that travel with what they are of: a changed, missing or added byte is found when it is read.
+"""Checksums that travel with what they are of: a changed, missing or added byte is found when it is read.
 
-    a file of the cache     its SHA-256 stands in a last line of its own (`seal_file`)
-    a Parquet file          in its metadata, over all its bytes with that digest as zeros (`seal_parquet`)
-    a folder of the cache   `digests.json` in it names each file, its size and SHA-256 (`seal_folder`)
+    a file of the cache     its SHA-256 stands in a last line of its own (`add_checksum`)
+    a Parquet file          in its metadata, over all its bytes with that digest as zeros (`add_parquet_checksum`)
+    a folder of the cache   `checksums.json` in it names each file, its size and SHA-256 (`write_checksums`)
 
-A digest tells damage and mistakes; it is no signature: who changes a file on purpose can write its digest anew. What
-reads a file therefore bounds sizes, depths and counts before it believes them. SHA-256 takes about .6 s a GB.
+A checksum tells damage and mistakes; it is no signature: who changes a file on purpose can write its checksum anew. So
+what reads a file bounds sizes, depths and counts before it believes them. SHA-256 takes about .6 s a GB.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tocsin.errors import DataError
-from tocsin.files import discard, whole_file, whole_folder
+from tocsin.files import discard, one_writer, whole_file, whole_folder
 
 __all__ = [
-    "SEAL_BYTES",
+    "CHECKSUM_BYTES",
     "CacheWarning",
     "Entry",
     "Problem",
     "bounded_json",
     "cache_room",
     "entries_of",
-    "is_sealed",
+    "identity_of",
+    "is_unchanged_json",
     "cached_file",
     "cached_folder",
     "check_file",
@@ -43,20 +44,20 @@ __all__ = [
     "compared",
     "listing",
     "open_regular",
-    "seal_file",
-    "seal_folder",
-    "seal_parquet",
-    "sealed_json",
+    "add_checksum",
+    "write_checksums",
+    "add_parquet_checksum",
+    "checksummed_json",
     "verify_cache",
 ]
 
-DIGESTS = "digests.json"
+CHECKSUMS = "checksums.json"
 _BLOCK = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NONE = b"0" * 64
 _LINE = re.compile(rb"\nsha256 ([0-9a-f]{64})\n")
-SEAL_BYTES = len(b"\nsha256 \n") + 64
-"""Bytes that `seal_file` appends."""
+CHECKSUM_BYTES = len(b"\nsha256 \n") + 64
+"""Bytes that `add_checksum` appends."""
 _JSON_TAIL = re.compile(rb',\n  "digest": "([0-9a-f]{64})"\n\}\n')
 _JSON_TAIL_BYTES = len(b',\n  "digest": ""\n}\n') + 64
 _PARQUET_KEY = b"tocsin.digest"
@@ -136,7 +137,7 @@ def _digest(file: BinaryIO, size: int) -> str:
 # Files ---------------------------------------------------------------------------------------------------------------
 
 
-def seal_file(path: Path) -> None:
+def add_checksum(path: Path) -> None:
     """Append a file's SHA-256 to it, as a line of its own."""
     with path.open("r+b") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -152,9 +153,9 @@ def check_file(path: Path) -> int:
     """
     try:
         with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size - SEAL_BYTES
+            size = os.fstat(file.fileno()).st_size - CHECKSUM_BYTES
             digest = _digest(file, max(0, size))
-            line = _LINE.fullmatch(file.read(SEAL_BYTES + 1))
+            line = _LINE.fullmatch(file.read(CHECKSUM_BYTES + 1))
     except (OSError, ValueError) as error:
         raise DataError(f"cannot be read: {error}", file=path) from error
     if line is None:
@@ -167,7 +168,7 @@ def check_file(path: Path) -> int:
 # Parquet -------------------------------------------------------------------------------------------------------------
 
 
-def seal_parquet(path: Path) -> None:
+def add_parquet_checksum(path: Path) -> None:
     """Note the SHA-256 of a Parquet file's bytes in it; its metadata must hold `tocsin.digest`: 64 zeros."""
     with path.open("r+b") as file:
         content = file.read()
@@ -236,15 +237,15 @@ def _finite(text: str) -> float:
     return number
 
 
-def sealed_json(plain: Mapping[str, Any]) -> bytes:
+def checksummed_json(plain: Mapping[str, Any]) -> bytes:
     """A mapping as JSON whose last key, `digest`, is the SHA-256 of all bytes before it."""
     text = json.dumps({**plain}, indent=2, ensure_ascii=False).removesuffix("\n}")
     body = text.encode("utf-8")
     return body + f',\n  "digest": "{hashlib.sha256(body).hexdigest()}"\n}}\n'.encode()
 
 
-def is_sealed(content: bytes) -> bool:
-    """Whether these are the bytes that `sealed_json` gave."""
+def is_unchanged_json(content: bytes) -> bool:
+    """Whether these are the bytes that `checksummed_json` gave."""
     tail = _JSON_TAIL.fullmatch(content[-_JSON_TAIL_BYTES:])
     return tail is not None and hashlib.sha256(content[:-_JSON_TAIL_BYTES]).hexdigest().encode() == tail[1]
 
@@ -252,7 +253,7 @@ def is_sealed(content: bytes) -> bool:
 # Folders -------------------------------------------------------------------------------------------------------------
 
 
-def listing(folder: Path, without: str = DIGESTS) -> dict[str, Entry]:
+def listing(folder: Path, without: str = CHECKSUMS) -> dict[str, Entry]:
     """Size and SHA-256 of each file of a folder, by its path inside, all but one.
 
     Raises:
@@ -307,44 +308,61 @@ def entries_of(plain: Any) -> dict[str, Entry]:
     return found
 
 
-def compared(folder: Path, entries: Mapping[str, Entry], without: str = DIGESTS) -> Iterator[Problem]:
+def compared(
+    folder: Path,
+    entries: Mapping[str, Entry],
+    without: str = CHECKSUMS,
+    harmless: Callable[[str], bool] = lambda name: False,
+) -> Iterator[Problem]:
     """Yield what differs between the files of a folder and what is noted of them: missing, altered and added ones.
 
     Each file is read once, links are not followed, and what has another size is not read at all.
+
+    Args:
+        folder: The folder.
+        entries: What is noted, by path inside.
+        without: The file that notes it.
+        harmless: Of which paths a difference is not fatal; a link always is.
     """
     there = dict(_walk(folder))
+    for name in [name for name, path in there.items() if path.is_symlink()]:
+        yield Problem(str(there.pop(name)), "is a link, and none is followed out of the folder")
     for name, entry in entries.items():
         path = there.pop(name, None)
-        if path is None:
-            yield Problem(str(folder / name), "is missing")
-            continue
-        try:
-            with open_regular(path, follow=False) as file:
-                size = os.fstat(file.fileno()).st_size
-                if size != entry.bytes:
-                    yield Problem(str(path), f"has {size:,} bytes, and was written with {entry.bytes:,}")
-                elif _digest(file, size) != entry.sha256:
-                    yield Problem(str(path), "was changed: its SHA-256 is not the one that was noted")
-        except OSError as error:
-            yield Problem(str(path), f"cannot be read: {error.strerror or error}")
-        except ValueError as error:
-            yield Problem(str(path), str(error))
+        fault = "is missing" if path is None else _fault(path, entry)
+        if fault:
+            yield Problem(str(folder / name), fault, fatal=not harmless(name))
     there.pop(without, None)
-    for path in there.values():
-        yield Problem(str(path), "is a link" if path.is_symlink() else "was added later")
+    for name, path in there.items():
+        yield Problem(str(path), "was added later", fatal=not harmless(name))
 
 
-def seal_folder(folder: Path) -> None:
-    """Write `digests.json` into a folder: size and SHA-256 of each of its files."""
+def _fault(path: Path, entry: Entry) -> str:
+    """What is wrong with a file, "" for nothing."""
+    try:
+        with open_regular(path, follow=False) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != entry.bytes:
+                return f"has {size:,} bytes, and was written with {entry.bytes:,}"
+            changed = _digest(file, size) != entry.sha256
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    except ValueError as error:
+        return str(error)
+    return "was changed: its SHA-256 is not the one that was noted" if changed else ""
+
+
+def write_checksums(folder: Path) -> None:
+    """Write `checksums.json` into a folder: size and SHA-256 of each of its files."""
     files = {name: vars(entry) for name, entry in listing(folder).items()}
-    (folder / DIGESTS).write_bytes(sealed_json({"files": files}))
+    (folder / CHECKSUMS).write_bytes(checksummed_json({"files": files}))
 
 
 def check_folder(folder: Path) -> None:
-    """Compare the files of a folder with its `digests.json`.
+    """Compare the files of a folder with its `checksums.json`.
 
     Raises:
-        DataError: One is missing, altered or added, or there is no sound `digests.json`.
+        DataError: One is missing, altered or added, or there is no sound `checksums.json`.
     """
     problems = _folder_problems(folder)
     if problems:
@@ -352,11 +370,11 @@ def check_folder(folder: Path) -> None:
 
 
 def _folder_problems(folder: Path) -> list[Problem]:
-    path = folder / DIGESTS
+    path = folder / CHECKSUMS
     try:
         with open_regular(path, follow=False) as file:
             content = file.read(_JSON_BYTES + 1)
-        if not is_sealed(content):
+        if not is_unchanged_json(content):
             raise ValueError("its SHA-256 is not the one noted in it")
         entries = entries_of(bounded_json(content).get("files"))
     except (OSError, ValueError, AttributeError) as error:
@@ -380,27 +398,35 @@ def cached_file(target: Path, make: Callable[[Path], None]) -> Path:
         DataError: The cache has no room or cannot be written.
     """
     parquet = target.suffix == ".parquet"
-    if target.exists() and _is_sound(target, _check_parquet_file if parquet else check_file):
+    check = _check_parquet_file if parquet else check_file
+    if _is_sound(target, check):
         return target
-    with cache_room(target), whole_file(target) as part:
-        make(part)
-        seal_parquet(part) if parquet else seal_file(part)
-    _sound.add(_identity(target))
+    with cache_room(target), one_writer(target, say=_say):
+        if not _is_sound(target, check, aloud=True):
+            with whole_file(target) as part:
+                make(part)
+                add_parquet_checksum(part) if parquet else add_checksum(part)
+            _sound.add(identity_of(target))
     return target
 
 
 def cached_folder(target: Path, make: Callable[[Path], None]) -> Path:
     """A folder of the cache, as `cached_file`; `make` gets an empty folder to write into."""
-    if target.exists():
-        if _is_sound(target, check_folder):
-            return target
-        with cache_room(target):
-            discard(target)
-    with cache_room(target), whole_folder(target) as part:
-        make(part)
-        seal_folder(part)
-    _sound.add(_identity(target))
+    if _is_sound(target, check_folder):
+        return target
+    with cache_room(target), one_writer(target, say=_say):
+        if not _is_sound(target, check_folder, aloud=True):
+            if target.exists():
+                discard(target)
+            with whole_folder(target) as part:
+                make(part)
+                write_checksums(part)
+            _sound.add(identity_of(target))
     return target
+
+
+def _say(text: str) -> None:
+    warnings.warn(text, CacheWarning, stacklevel=4)
 
 
 def _check_parquet_file(path: Path) -> None:
@@ -411,7 +437,7 @@ def _check_parquet_file(path: Path) -> None:
         raise DataError(str(error), file=path) from error
 
 
-def _identity(path: Path) -> tuple[Any, ...]:
+def identity_of(path: Path) -> tuple[Any, ...]:
     """Names, sizes and times of a file, or of all files of a folder."""
     stats = [(name, each.lstat()) for name, each in (_walk(path) if path.is_dir() else [("", path)])]
     return str(path), *(
@@ -419,15 +445,18 @@ def _identity(path: Path) -> tuple[Any, ...]:
     )
 
 
-def _is_sound(target: Path, check: Callable[[Path], Any]) -> bool:
-    """Whether an entry is as it was written; of one that is not, it is said that it is made anew."""
-    identity = _identity(target)
+def _is_sound(target: Path, check: Callable[[Path], Any], *, aloud: bool = False) -> bool:
+    """Whether an entry is there and as it was written; aloud, it is said of a damaged one that it is made anew."""
+    if not target.exists():
+        return False
+    identity = identity_of(target)
     if identity in _sound:
         return True
     try:
         check(target)
     except DataError as error:
-        warnings.warn(f"{error}. It is made anew.", CacheWarning, stacklevel=4)
+        if aloud:
+            _say(f"{error}. It is made anew.")
         return False
     _sound.add(identity)
     return True
