@@ -1,8 +1,8 @@
 """What a bundle notes of its files: `tocsin.json` holds size and SHA-256 of each, and a SHA-256 of itself.
 
 A changed, missing or added byte in any of them is refused when the bundle is loaded, before anything of it is used (.6
-s a GB). The model card alone may be edited, which is said. What lies beside and no loader reads (hidden files, pictures,
-further Markdown) is said, too; any other added file is refused, and so is every link.
+s a GB). The model card alone may be edited, which is said. What lies beside and no loader reads (hidden files,
+pictures, further Markdown) is said, too; any other added file is refused, and so is every link.
 """
 
 from __future__ import annotations
