@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tocsin.errors import DataError
+from tocsin.text.reading import holds_bytes
 
 __all__ = ["BACKSLASH", "RowShapes", "StrayQuotes"]
 
@@ -19,7 +20,7 @@ BACKSLASH = (
 )
 """What to do about quotes inside values that a backslash stands before."""
 
-_SAMPLE = 1000  # rows that show what the columns hold
+_SAMPLE = 300  # rows that show what the columns hold
 _MOST_SHAPES = 8
 _WORDS = re.compile(rb"[^\W_]+|[\x80-\xff]+")
 _SPACE = re.compile(rb"\s+")
@@ -48,6 +49,8 @@ class RowShapes:
         """Return (row in the batch, column) of the first value that holds a row, or None."""
         found: dict[int, list[int]] = {}
         for number, column in enumerate(batch.columns):
+            if not holds_bytes(column, b"\n"):
+                continue
             mask = pc.match_substring(column, b"\n")
             if pc.any(mask).as_py():
                 for place in np.flatnonzero(mask.fill_null(False).to_numpy(zero_copy_only=False)):
@@ -73,10 +76,12 @@ class RowShapes:
         self._shapes = shapes
 
     def _holds_a_row(self, value: bytes, column: int) -> bool:
-        lines = [line.removesuffix(b"\r") for line in value.split(b"\n")]
         if self._count == 1:
             # Each line is a row. Only a file that quotes its delimiters, too, has shown what its quotes mean.
             return not self._quoted
+        if value.count(self._delimiter) < self._count - 1:
+            return False
+        lines = [line.removesuffix(b"\r") for line in value.split(b"\n")]
         counts = [line.count(self._delimiter) for line in lines]
         wanted = [*([self._count - 1] * (len(lines) - 1)), column]
         needed = self._count - 1 - column  # delimiters after which the row that opened the quote was whole
@@ -150,8 +155,9 @@ class StrayQuotes:
             return
         bytes_N = np.frombuffer(block, np.uint8)
         at = np.flatnonzero(bytes_N[1:-1] == ord('"')) + 1
-        around = np.array([ord('"'), self._delimiter, ord("\n"), ord("\r")], np.uint8)
-        odd = at[~np.isin(bytes_N[at + 1], around) & ~np.isin(bytes_N[at - 1], around)]
+        around = np.zeros(256, bool)
+        around[[ord('"'), self._delimiter, ord("\n"), ord("\r")]] = True
+        odd = at[~around[bytes_N[at + 1]] & ~around[bytes_N[at - 1]]]
         done = -1
         for position in odd[:_EXAMINED].tolist():
             if position <= done:
