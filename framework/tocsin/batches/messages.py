@@ -1,5 +1,6 @@
 """The LightningDataModule of labelled messages: read, clean, split, tokenise once, and cut steps into passes."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from tocsin.batches.balance import positives_of, repeat_factors, sampling_facts
 from tocsin.batches.cache import TokenStore, content_key, file_digest, texts_digest, tokenizer_digest
 from tocsin.batches.corpus import Corpus
 from tocsin.batches.passes import MessagePass, cut_passes
+from tocsin.batches.position import check_data, next_step
 from tocsin.batches.protocols import ReadsTokens
 from tocsin.batches.rare_labels import RareLabelWarning, check_rare_labels
 from tocsin.batches.reading import SplitWarning, assemble_corpus
@@ -28,7 +30,7 @@ from tocsin.text.audit import Audit, audit
 from tocsin.text.cleaners import Cleaner, NoCleaner
 from tocsin.text.messages import source_column
 from tocsin.text.progress import progress_bar, table_console
-from tocsin.text.readers import Reader, reader_for, resolve_data_path
+from tocsin.text.readers import Reader, reader_for, resolve_data_paths
 from tocsin.text.splitters import GroupedSplit, Splitter
 
 __all__ = ["LabelledMessages", "RareLabelWarning", "SplitWarning"]
@@ -39,8 +41,9 @@ class LabelledMessages(LightningDataModule):
 
     Args:
         labels: The label scheme (linked from the top-level `labels` of a config).
-        train: File or files of messages (Parquet, CSV, TSV, JSONL), relative to data/ or to $TOCSIN_DATA. Without
-            `validation` and `test`, the splitter divides its rows into the three splits.
+        train: File or files of messages (Parquet, CSV, TSV, JSON, Arrow; text also packed, as .csv.gz), folders of them, or
+            patterns such as events/*/tweets.csv, relative to data/ or to $TOCSIN_DATA. Without `validation` and `test`,
+            the splitter divides its rows into the three splits.
         validation: File or files of the validation split; leave null where the splitter makes it.
         test: File or files of the test split; leave null where the splitter makes it.
         text: Column that holds the message.
@@ -48,6 +51,10 @@ class LabelledMessages(LightningDataModule):
         lang: Column that holds its language code; null for none.
         slices: Further columns carried into the scores table, to report by.
         reader: How files are read; null chooses by the file's ending.
+        on_error: Whether a row that cannot be read stops everything, or is left out, said and counted in the audit. A
+            torn file, and one without any good row, stops everything.
+        path_columns: Further columns made of each file's path, by name: `folder` (name of the folder that holds it),
+            `file` (its name) or `stem` (its name up to the first point), such as {event: folder}. Carried as `slices`.
         cleaner: What is done to each text before anything else; null for nothing.
         on_empty: Whether messages without text after cleaning are dropped (and counted) or kept.
         splitter: How rows are divided; null: GroupedSplit by duplicates.
@@ -95,6 +102,8 @@ class LabelledMessages(LightningDataModule):
         on_rare: Literal["warn", "refuse", "ignore"] = "warn",
         seed: int | None = None,
         cache: str | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
+        path_columns: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True
@@ -111,6 +120,8 @@ class LabelledMessages(LightningDataModule):
         self.text, self.id, self.lang = text, id, lang
         self.slices = list(slices or [])
         self.reader = reader
+        self.on_error = on_error
+        self.path_columns = dict(path_columns or {})
         self.cleaner = cleaner or NoCleaner()
         self.on_empty = on_empty
         separate = validation is not None or test is not None
@@ -128,8 +139,10 @@ class LabelledMessages(LightningDataModule):
         self._tokens: TokenStore | None = None
         self._pad_id = 0
         self._tokens_key = ""
+        self._texts = ""
         self._digests: dict[str, str] = {}
         self._sampler: StepSampler | None = None
+        self._data_digest: str | None = None
         self._position: dict[str, Any] | None = None
 
     # Reading ---------------------------------------------------------------------------------------------------------
@@ -152,8 +165,10 @@ class LabelledMessages(LightningDataModule):
             text=self.text,
             id=self.id,
             lang=self.lang,
-            slices=self.slices,
+            slices=[*self.slices, *(name for name in self.path_columns if name not in self.slices)],
             reader=self.reader,
+            on_error=self.on_error,
+            path_columns=self.path_columns,
             cleaner=self.cleaner,
             on_empty=self.on_empty,
             splitter=self.splitter,
@@ -166,7 +181,8 @@ class LabelledMessages(LightningDataModule):
 
     def _file_digests(self) -> dict[str, str]:
         if not self._digests:
-            paths = [resolve_data_path(name) for names in self.files.values() for name in names]
+            names = [name for each in self.files.values() for name in each]
+            paths = [path for name in names for path in resolve_data_paths(name, self.reader)]
             self._digests = {str(path): file_digest(path) for path in paths}
         return self._digests
 
@@ -211,6 +227,7 @@ class LabelledMessages(LightningDataModule):
     def _tokenise(self, model: ReadsTokens) -> None:
         corpus = self.corpus()
         tokenizer = model.tokenizer
+        self._texts = texts_digest(corpus.table["text"])
         # The model may let go of the tokenizer once all is tokenised.
         self._pad_id = int(tokenizer.pad_token_id or 0)
         self._tokens_key = content_key(
@@ -220,7 +237,7 @@ class LabelledMessages(LightningDataModule):
             cleaner=[type(self.cleaner).__module__, type(self.cleaner).__qualname__, self.cleaner.arguments],
             on_empty=self.on_empty,
             # The rows themselves: a reader or cleaner whose code changed gives other texts under the same name.
-            texts=texts_digest(corpus.table["text"]),
+            texts=self._texts,
             tokenizer=tokenizer_digest(tokenizer),
             prompt=model.prompt,
             max_length=self.max_length,
@@ -243,6 +260,7 @@ class LabelledMessages(LightningDataModule):
             tokens.unknown,
             self.max_length,
             corpus.crossing,
+            read=corpus.facts,
         )
 
     def _store(self) -> TokenStore:
@@ -364,6 +382,7 @@ class LabelledMessages(LightningDataModule):
             packs_passes(self.trainer),
         )
         if self._position is not None:
+            check_data(self._position, {**self._facts(), "seed": self._seed()})
             self._sampler.load_state_dict(self._position)
             self._position = None
         return StepLoader(data, batch_sampler=self._sampler, collate_fn=data.step)
@@ -390,11 +409,21 @@ class LabelledMessages(LightningDataModule):
         """Position in the training data, as plain data: the next epoch and optimiser step."""
         if self._sampler is None or self.trainer is None:
             return {}
-        # Counted from the steps that were trained, not from the loader, which may have fetched ahead.
-        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress
-        done = progress.total.processed
-        epoch, step = divmod(done, max(1, int(self.trainer.num_training_batches)))
-        return {**self._sampler.state_dict(), "epoch": epoch, "step": step}
+        epoch, step = next_step(self.trainer)
+        return {**self._sampler.state_dict(), **self._facts(), "epoch": epoch, "step": step}
+
+    def _facts(self) -> dict[str, Any]:
+        """What a position means nothing without."""
+        if self._data_digest is None:
+            train = self.rows("train")
+            parts = [hashlib.sha256(array.tobytes()).hexdigest() for array in (train, self.targets(train))]
+            self._data_digest = content_key(texts=self._texts, train=parts)
+        return {
+            "batch_size": self.batch_size,
+            "pool_steps": self.pool_steps,
+            "max_length": self.max_length,
+            "data": self._data_digest,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take a position; it is applied when the training loader is made."""
