@@ -13,7 +13,6 @@ import torch
 import tocsin_wheels
 from tocsin.plugins import DataError, TransformerEncoder
 from tocsin_wheels import encoders
-from tocsin_wheels.convert import write_folder
 from tocsin_wheels.encoders import E5SmallMultilingual, MiniLmEnglish
 from tocsin_wheels.wheels import MINILM, Wheel
 
