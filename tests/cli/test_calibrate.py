@@ -229,7 +229,9 @@ def _spoilt(tmp_path: Path, change) -> Path:
 
     folder = tmp_path / "bundle"
     shutil.copytree(BUNDLE, folder)
-    note_checksums(folder, lambda plain: change(plain["chain"]) and None)  # as whoever changes it on purpose can
+    note_checksums(
+        folder, lambda plain: change(plain["chain"]) and None
+    )  # as whoever changes it on purpose can
     return folder
 
 
