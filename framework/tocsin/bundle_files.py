@@ -101,7 +101,7 @@ def read_bundle_file(folder: Path) -> dict[str, Any]:
     if not isinstance(plain, dict) or plain.get("format") != FORMAT:
         found = plain.get("format") if isinstance(plain, dict) else type(plain).__name__
         raise BundleError(
-            f"{path} is of format {str(found)[:40]!r}; this version of Tocsin reads format {FORMAT}. A higher number "
+            f"{path} is of format {repr(found)[:40]}; this version of Tocsin reads format {FORMAT}. A higher number "
             "was written by a later version of Tocsin: install that."
         )
     if not is_unchanged_json(content):

@@ -65,7 +65,8 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
             )
         table = found.read(None if columns is None else list(columns))
         table.validate(full=True)
-        return _without_dictionaries(table, schema, room, path) if wide else table
+        _check_words(table, room, path)
+        return table.cast(_unpacked(schema, table)) if wide else table
     except DataError:
         raise
     except Exception as error:  # of Arrow or of what it decodes: a damaged file leads to many kinds
@@ -117,14 +118,18 @@ def _is_text(kind: pa.DataType) -> bool:
     )
 
 
-def _without_dictionaries(table: pa.Table, schema: pa.Schema, room: int, path: Path) -> pa.Table:
+def _check_words(table: pa.Table, room: int, path: Path) -> None:
+    """Refuse columns of few words in many rows that would be too large if each row held its own."""
     size = 0
-    for place, field in enumerate(table.schema):
-        if not pa.types.is_dictionary(field.type) or pa.types.is_dictionary(schema.field(field.name).type):
+    for column in table.columns:
+        if not pa.types.is_dictionary(column.type) or not _is_text(column.type.value_type):
             continue
-        for chunk in table.column(place).chunks:
+        for chunk in column.chunks:
             lengths = pc.binary_length(chunk.dictionary).cast(pa.int64())
             size += pc.sum(lengths.take(chunk.indices)).as_py() or 0
         if size > room:
             raise _refuse(path, size)
-    return table.cast(pa.schema([schema.field(name) for name in table.column_names], table.schema.metadata))
+
+
+def _unpacked(schema: pa.Schema, table: pa.Table) -> pa.Schema:
+    return pa.schema([schema.field(name) for name in table.column_names], table.schema.metadata)
