@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from tocsin.arguments import CORE, Origin, RemembersArguments, fault_of_arguments
 from tocsin.bundles.card import model_card
 from tocsin.bundles.save import save_bundle
 from tocsin.errors import ConfigError
+from tocsin.files import file_sha256
 from tocsin.models.classifier import MultilabelClassifier
 from tocsin.scores.table import ScoresTable
 from tocsin.text.cleaners import Cleaner
 
-__all__ = ["BundleWriter", "take_best"]
+__all__ = ["BundleWriter", "checkpoint_facts", "take_best"]
 
 
 class BundleWriter(Callback):
@@ -64,7 +65,7 @@ class BundleWriter(Callback):
             or not trainer.is_global_zero
         ):
             return
-        take_best(trainer, pl_module)
+        facts = checkpoint_facts(trainer, take_best(trainer, pl_module))
         data: Any = getattr(trainer, "datamodule", None)
         if data is None or not hasattr(data, "cleaner"):
             rank_zero_info(
@@ -75,6 +76,10 @@ class BundleWriter(Callback):
         table = (
             ScoresTable.read(scores) if scores and scores.is_file() else pl_module.scores.get("validation")
         )
+        if table is not None:
+            table = _of_checkpoint(table, facts)
+        if table is not None and "run" in table.metadata:
+            facts["run"] = table.metadata["run"]
         card = model_card(
             self.name,
             pl_module,
@@ -93,6 +98,7 @@ class BundleWriter(Callback):
             card=card,
             version=version("tocsin"),
             origin=self.origin,
+            facts=facts,
         )
         pl_module.to(device)
 
@@ -118,3 +124,23 @@ def take_best(trainer: Trainer, module: LightningModule) -> int | None:
     module.on_load_checkpoint(checkpoint)
     module.load_state_dict(checkpoint["state_dict"])
     return int(checkpoint["global_step"])
+
+
+def checkpoint_facts(trainer: Trainer, step: int | None) -> dict[str, str]:
+    """What a bundle notes of the checkpoint that it is made of: `checkpoint`, SHA-256 of the file, and its `step`."""
+    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    if not best or not Path(best).is_file():
+        return {}
+    return {"checkpoint": file_sha256(Path(best)), "step": str(step)}
+
+
+def _of_checkpoint(table: ScoresTable, facts: dict[str, str]) -> ScoresTable | None:
+    """The validation scores where they are those of the bundle's checkpoint, or do not say; else None, aloud."""
+    told = table.metadata.get("checkpoint")
+    if told is None or told == facts.get("checkpoint", told):
+        return table
+    rank_zero_warn(
+        "The validation scores are of another checkpoint than the bundle is made of, so its model card shows no "
+        "figures. Score again: tocsin validate."
+    )
+    return None

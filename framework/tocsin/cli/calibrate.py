@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
 
     from tocsin.scores.calibrating import assess_chain
     from tocsin.scores.calibration_report import report_sections
-    from tocsin.scores.chain import Chain, fit_chain
+    from tocsin.scores.chain import Chain, facts_of, fit_chain
     from tocsin.scores.sections import render_sections
     from tocsin.scores.statistics import affordable_draws
     from tocsin.scores.table import ScoresTable
@@ -67,7 +67,8 @@ def main(argv: Sequence[str]) -> int:
     if options.bundle is not None:
         from tocsin.bundles.chain import check_room
 
-        check_room(Path(options.bundle), Chain(labels=table.labels, **steps), force=options.force)
+        planned = Chain(labels=table.labels, facts=facts_of(table), **steps)
+        check_room(Path(options.bundle), planned, force=options.force)
     others = [ScoresTable.read(path) for path in options.apply]
     for path, other in zip(options.apply, others, strict=True):
         check_same_labels(
