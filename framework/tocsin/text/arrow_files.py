@@ -78,7 +78,9 @@ class ArrowReader(Reader):
                         arrays = [
                             pa.array([split] * part.num_rows, pa.string())
                             if place == len(names)
-                            else checked(part_of(part.column(existing[place]), keys), name, path, rows + 1, bad.hook)
+                            else checked(
+                                part_of(part.column(existing[place]), keys), name, path, rows + 1, bad.hook
+                            )
                             for name, (place, keys) in zip(columns, picked, strict=True)
                         ]
                         rows += part.num_rows

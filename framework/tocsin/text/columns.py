@@ -52,7 +52,9 @@ def part_of(array: pa.Array, keys: tuple[str, ...]) -> pa.Array:
         at = int(key)
         long_enough = pc.greater(pc.fill_null(pc.list_value_length(array), 0), at)
         found = pc.list_element(array.filter(long_enough), at)
-        places = pc.if_else(long_enough, pc.subtract(pc.cumulative_sum(long_enough.cast(pa.int64())), 1), None)
+        places = pc.if_else(
+            long_enough, pc.subtract(pc.cumulative_sum(long_enough.cast(pa.int64())), 1), None
+        )
         array = found.take(places)
     return array
 

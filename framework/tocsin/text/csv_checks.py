@@ -50,8 +50,8 @@ class RowShapes:
         for number, column in enumerate(batch.columns):
             mask = pc.match_substring(column, b"\n")
             if pc.any(mask).as_py():
-                for at in np.flatnonzero(mask.fill_null(False).to_numpy(zero_copy_only=False)):
-                    found.setdefault(int(at), []).append(number)
+                for place in np.flatnonzero(mask.fill_null(False).to_numpy(zero_copy_only=False)):
+                    found.setdefault(int(place), []).append(number)
         if self._shapes is None:
             self._learn(batch, found)
         for at in sorted(found):
@@ -83,7 +83,11 @@ class RowShapes:
         if any(shapes is not None for shapes in self._shapes or ()):
             before = counts[0]
             for at in range(1, len(lines)):
-                if before >= needed and counts[at] == wanted[at] and self._fits(lines[at], at < len(lines) - 1):
+                if (
+                    before >= needed
+                    and counts[at] == wanted[at]
+                    and self._fits(lines[at], at < len(lines) - 1)
+                ):
                     return True
                 before += counts[at]
             return False

@@ -34,7 +34,9 @@ __all__ = ["CsvReader"]
 
 _BLOCK_BYTES = LINE_BYTES  # one row must fit into a block
 _SIGNS = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
-_QUOTES_OFF = "if quotes are ordinary characters in this file, the reader's option `quotes: false` reads it so"
+_QUOTES_OFF = (
+    "if quotes are ordinary characters in this file, the reader's option `quotes: false` reads it so"
+)
 
 
 class CsvReader(Reader):
@@ -76,7 +78,9 @@ class CsvReader(Reader):
         if escape is not None and (len(escape) != 1 or not escape.isascii() or escape in '"\r\n'):
             raise ConfigError(f"escape is {escape!r}; it must be one character, mostly a backslash")
         if column_names is not None and (not column_names or len(set(column_names)) < len(column_names)):
-            raise ConfigError(f"column_names is {column_names!r}; wanted was a name for each column, each once")
+            raise ConfigError(
+                f"column_names is {column_names!r}; wanted was a name for each column, each once"
+            )
         self.delimiter, self.quotes, self.escape = sign, quotes, escape
         self.encoding = check_encoding(encoding)
         self.column_names = column_names
@@ -119,7 +123,7 @@ class CsvReader(Reader):
             if stream.stray is not None and stream.stray.count:
                 warnings.warn(
                     f"{path}: {stream.stray.count:,} lines or more hold a quoted value that goes on after its closing "
-                    f"quote, as in \"Help\" she said; its quotes are dropped. {_QUOTES_OFF[0].upper()}{_QUOTES_OFF[1:]}",
+                    f'quote, as in "Help" she said; its quotes are dropped. {_QUOTES_OFF[0].upper()}{_QUOTES_OFF[1:]}',
                     DataWarning,
                     stacklevel=2,
                 )

@@ -10,7 +10,14 @@ from pathlib import Path
 
 from tocsin.errors import DataError
 from tocsin.text.csv_checks import StrayQuotes
-from tocsin.text.streams import MARK, TextStream, closed_on_error, ends_in_carriage_return, inner_suffix, marked
+from tocsin.text.streams import (
+    MARK,
+    TextStream,
+    closed_on_error,
+    ends_in_carriage_return,
+    inner_suffix,
+    marked,
+)
 
 __all__ = ["END", "CsvDialect", "CsvStream", "lines_of_row"]
 
@@ -154,7 +161,8 @@ class CsvStream:
             ) from None
         if header is None:
             raise DataError("the file holds blank lines only; it needs a header and rows", file=self.path)
-        return header, sum(map(len, lines[: rows.line_num]))  # type: ignore[attr-defined]
+        used: int = rows.line_num  # type: ignore[attr-defined]
+        return header, sum(len(line) for line in lines[:used])
 
     def _prepared(self, block: bytes) -> bytes:
         """Return a block marked, less what may be the beginning of something: it goes before the next one."""

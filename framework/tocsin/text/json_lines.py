@@ -235,7 +235,9 @@ class _ArrayText:
         try:
             decoded = self._decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
-            raise DataError(f"not UTF-8 text ({one_line(error)}); {_ENCODING}", file=self._stream.path) from None
+            raise DataError(
+                f"not UTF-8 text ({one_line(error)}); {_ENCODING}", file=self._stream.path
+            ) from None
         self.text, self.at = self.text[self.at :] + decoded, 0
         return bool(block)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,15 +13,15 @@ import pyarrow.parquet as pq
 
 from tocsin.errors import DataError
 from tocsin.text.arrow_files import ArrowReader, is_dataset_folder
-from tocsin.text.csv_files import CsvReader
 from tocsin.text.columns import checked, part_of, pick_columns
+from tocsin.text.csv_files import CsvReader
 from tocsin.text.hub import HUB, hub_file
 from tocsin.text.json_lines import JsonLinesReader
 from tocsin.text.reading import (
     BATCH_ROWS,
+    BadRows,
     OnBadRow,
     Reader,
-    BadRows,
     check_file,
     check_not_empty,
     one_line,
@@ -37,7 +38,9 @@ __all__ = [
     "Reader",
     "reader_for",
     "resolve_data_path",
+    "resolve_data_paths",
 ]
+
 
 class ParquetReader(Reader):
     """Reads Parquet files (.parquet, .pq) with their own types."""
@@ -112,15 +115,14 @@ def reader_for(path: Path) -> Reader:
             return ArrowReader()
         raise DataError(
             "is a folder, and not one that save_to_disk of the library datasets wrote (state.json or "
-            "dataset_dict.json is missing); name the message files inside it",
+            "dataset_dict.json is missing); where files are listed, name the folder or a pattern such as FOLDER/*.csv",
             file=path,
         )
     ending = inner_suffix(path)
-    kinds: tuple[type[Reader], ...] = (ParquetReader, CsvReader, JsonLinesReader, ArrowReader)
-    for kind in kinds:
+    for kind in _KINDS:
         if ending in kind.suffixes and (ending == path.suffix.lower() or kind in _PACKED_KINDS):
             return kind()
-    known = dict.fromkeys(suffix for kind in kinds for suffix in kind.suffixes)
+    known = dict.fromkeys(suffix for kind in _KINDS for suffix in kind.suffixes)
     raise DataError(
         f"has {f'the ending {path.suffix!r}' if path.suffix else 'no ending'}; known are {', '.join(known)} (text also "
         f"packed: .csv.gz, .jsonl.zst). Name its reader to read it all the same, such as `reader: CsvReader`",
@@ -128,7 +130,49 @@ def reader_for(path: Path) -> Reader:
     )
 
 
+_KINDS = (ParquetReader, CsvReader, JsonLinesReader, ArrowReader)
 _PACKED_KINDS = (CsvReader, JsonLinesReader)
+
+
+def resolve_data_paths(name: str, reader: Reader | None = None) -> list[Path]:
+    """Return the data files that a name in a config stands for: itself, all that a pattern finds, or a folder's.
+
+    A pattern has `*`, `?` or `[...]` (`events/*/tweets-*.csv`; `**` stands for folders of any depth). Of a folder all
+    files with an ending that our readers know are taken, at any depth, hidden ones left out. Files come in the order of
+    their paths. A folder is taken as it is where `save_to_disk` wrote it, or a plugin's reader is to read it.
+
+    Args:
+        name: As in `resolve_data_path`.
+        reader: What is to read the files; None: their endings say.
+
+    Raises:
+        DataError: There is no such file, or none in the folder.
+        ConfigError: See `resolve_data_path`.
+    """
+    if not name.startswith(HUB) and any(sign in name for sign in "*?["):
+        for place in _places(name):
+            if place.exists():  # a name that only looks like a pattern
+                return [place]
+            found = [Path(one) for one in glob.glob(str(place), recursive=True)]
+            if files := sorted(one for one in found if one.is_file() or is_dataset_folder(one)):
+                return files
+        raise DataError(f"no data file is called {name!r}; looked for {', '.join(map(str, _places(name)))}")
+    path = resolve_data_path(name)
+    if not path.is_dir() or is_dataset_folder(path) or not (reader is None or isinstance(reader, _KINDS)):
+        return [path]
+    endings = [ending for kind in _KINDS for ending in kind.suffixes] if reader is None else reader.suffixes
+    files = sorted(
+        one
+        for one in path.rglob("*")
+        if one.is_file() and inner_suffix(one) in endings and not _hidden(one.relative_to(path))
+    )
+    if not files:
+        raise DataError(f"the folder holds no message file ({', '.join(dict.fromkeys(endings))})", file=path)
+    return files
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def resolve_data_path(name: str) -> Path:
@@ -144,19 +188,22 @@ def resolve_data_path(name: str) -> Path:
     """
     if name.startswith(HUB):
         return hub_file(name)
-    given = Path(name).expanduser()
-    if given.is_absolute():
-        tried = [given]
-    else:
-        folder = os.environ.get("TOCSIN_DATA")
-        tried = [Path("data") / given, *([Path(folder).expanduser() / given] if folder else []), given]
+    tried = _places(name)
     for path in tried:
         if path.exists():
             return path
-    places = ", ".join(map(str, tried))
     hint = (
         ""
-        if given.is_absolute() or folder
+        if len(tried) == 1 or os.environ.get("TOCSIN_DATA")
         else " Put it into data/, or set TOCSIN_DATA to the folder that holds it."
     )
-    raise DataError(f"no data file {name!r}; looked for {places}.{hint}")
+    raise DataError(f"no data file {name!r}; looked for {', '.join(map(str, tried))}.{hint}")
+
+
+def _places(name: str) -> list[Path]:
+    """Return the paths that a name in a config may mean, in the order in which they are tried."""
+    given = Path(name).expanduser()
+    if given.is_absolute():
+        return [given]
+    folder = os.environ.get("TOCSIN_DATA")
+    return [Path("data") / given, *([Path(folder).expanduser() / given] if folder else []), given]

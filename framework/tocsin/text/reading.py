@@ -209,7 +209,8 @@ def check_columns(path: Path, wanted: Sequence[str], existing: Sequence[str]) ->
     missing = [name for name in dict.fromkeys(wanted) if name not in existing]
     if missing and len(existing) == 1 and (fault := _wrong_delimiter_of(path, existing[0])):
         raise DataError(
-            f"{fault}, or name the sign in its reader's option `delimiter`, such as `delimiter: ';'` or `delimiter: tab`",
+            f"{fault}, or name the sign in its reader's option `delimiter`, such as `delimiter: ';'` or `delimiter: "
+            "tab`",
             file=path,
         )
     if missing:
@@ -314,8 +315,9 @@ def valid_strings(
             try:
                 values.append(None if value is None else value.decode("utf-8"))
             except UnicodeDecodeError as error:
-                hint = "; save the file as UTF-8, or name how it is written in its reader's option `encoding`" + (
-                    ", such as `encoding: cp1252` for files of Windows" if encoding is None else ""
+                hint = (
+                    "; save the file as UTF-8, or name how it is written in its reader's option `encoding`"
+                    + (", such as `encoding: cp1252` for files of Windows" if encoding is None else "")
                 )
                 fault = DataError(
                     f"column {column!r} is not {encoding or 'UTF-8'} text (byte {value[error.start]:#04x} at position "

@@ -22,7 +22,17 @@ import pyarrow as pa
 from tocsin.errors import ConfigError, DataError
 from tocsin.text.reading import PACKED_ENDINGS, check_file, one_line
 
-__all__ = ["LINE_BYTES", "MARK", "TextStream", "check_encoding", "closed_on_error", "inner_suffix", "lines_of", "marked", "unmarked"]
+__all__ = [
+    "LINE_BYTES",
+    "MARK",
+    "TextStream",
+    "check_encoding",
+    "closed_on_error",
+    "inner_suffix",
+    "lines_of",
+    "marked",
+    "unmarked",
+]
 
 LINE_BYTES = 1 << 24
 """Most bytes of one line of JSON, or of one row of a table."""
@@ -133,8 +143,8 @@ class TextStream:
         self._unpacked += len(raw)
         if self._unpacked > self._most and self.path.suffix.lower() in PACKED_ENDINGS:
             raise DataError(
-                f"unpacks to more than {self._most >> 20:,} MB, {_MOST_RATIO} times its size: damaged or hostile. If it "
-                "is neither, unpack it first",
+                f"unpacks to more than {self._most >> 20:,} MB, {_MOST_RATIO} times its size: damaged or hostile. If "
+                "it is neither, unpack it first",
                 file=self.path,
             )
         return bytes(raw)
@@ -180,7 +190,8 @@ def lines_of(stream: TextStream, most: int = LINE_BYTES) -> Iterator[bytes]:
             line = rest
         if len(line) > most:
             raise DataError(
-                f"line {number + 1} is longer than {most >> 20} MB; wanted was one message a line", file=stream.path
+                f"line {number + 1} is longer than {most >> 20} MB; wanted was one message a line",
+                file=stream.path,
             )
     if rest:
         yield rest
@@ -232,14 +243,14 @@ def _is_utf8(block: bytes) -> bool:
 def _opened(path: Path) -> IO[bytes]:
     opener = _PACKED.get(path.suffix.lower())
     try:
-        return path.open("rb") if opener is None else opener(path)  # type: ignore[no-any-return, operator]
+        return path.open("rb") if opener is None else opener(path)  # type: ignore[operator]
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"cannot be read: {one_line(error)}", file=path) from None
 
 
 def _zstandard(path: Path) -> IO[bytes]:
     # Arrow reports no end of a file: a stream that was cut gives what there is, and then an error.
-    return io.BufferedReader(_ArrowBytes(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")), _CHUNK)  # type: ignore[type-var]
+    return io.BufferedReader(_ArrowBytes(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")), _CHUNK)
 
 
 class _ArrowBytes(io.RawIOBase):
@@ -273,6 +284,7 @@ def _check_is_utf8(path: Path, head: bytes) -> None:
             name = "utf-16-le" if odd > 4 * even else "utf-16-be" if even > 4 * odd else ""
     if name:
         raise DataError(
-            f"the file is {name[:6].upper()}, not UTF-8; name the option `encoding: {name}` of its reader, or save it as UTF-8",
+            f"the file is {name[:6].upper()}, not UTF-8; name the option `encoding: {name}` of its reader, or save it "
+            "as UTF-8",
             file=path,
         )
