@@ -20,9 +20,9 @@ from tocsin.files import file_sha256, fsync_path, temporary_name, write_text
 from tocsin.training.checkpoint_format import (
     PlainDataError,
     check_content,
-    hash_sealed,
-    read_seal,
-    seal,
+    hash_with_footer,
+    read_footer,
+    write_footer,
 )
 
 __all__ = ["RUN_KEY", "AtomicCheckpointIO", "CheckpointWarning", "manifest_path", "verify_checkpoint"]
@@ -100,7 +100,7 @@ class AtomicCheckpointIO(CheckpointIO):
                 to be run.
         """
         source = _local(path)
-        sealed = verify_checkpoint(source)
+        footer = verify_checkpoint(source)
         try:
             loaded = torch.load(source, map_location=map_location or "cpu", weights_only=True)
         except UnpicklingError as error:
@@ -113,7 +113,7 @@ class AtomicCheckpointIO(CheckpointIO):
             ) from error
         if not isinstance(loaded, dict):
             raise CheckpointError(f"{source} holds a {type(loaded).__name__}, not a checkpoint's dict")
-        if RUN_KEY in loaded and not sealed:
+        if RUN_KEY in loaded and not footer:
             raise CheckpointError(f"{source} was altered or damaged: the digest at its end is gone")
         return loaded
 
@@ -181,14 +181,14 @@ def verify_checkpoint(path: Path) -> bool:
         there = f"; there: {', '.join(others)}" if others else ""
         raise CheckpointError(f"{path}: there is no such checkpoint{there}")
     try:
-        own, admitted = read_seal(path), _admitted(path)
+        own, admitted = read_footer(path), _admitted(path)
         size = path.stat().st_size
         if admitted and not any(entry["bytes"] == size for entry in admitted):
             raise CheckpointError(
                 f"{path} is torn: it has {size:,} bytes, its manifest says {admitted[0]['bytes']:,}"
             )
         if own is not None or admitted:
-            whole, before = hash_sealed(path)
+            whole, before = hash_with_footer(path)
             if admitted and not any(entry["sha256"] == whole for entry in admitted):
                 raise CheckpointError(
                     f"{path} was altered or damaged: its SHA-256 is {whole}, its manifest says "
@@ -216,7 +216,7 @@ def verify_checkpoint(path: Path) -> bool:
 class _HashingFile(io.RawIOBase):
     """Passes bytes on to a file and hashes them on the way, so that a large checkpoint is not read again.
 
-    The last write is not hashed yet: the archive's end is changed when it is sealed.
+    The last write is not hashed yet: the archive's end is changed when the footer is written.
     """
 
     def __init__(self, file: io.BufferedWriter) -> None:
@@ -248,7 +248,7 @@ def _write(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
         hashing = _HashingFile(file)
         torch.save(checkpoint, hashing)  # type: ignore[arg-type]
         step = checkpoint.get("global_step", 0)
-        seal(file, hashing.hash, hashing.last, save=saves, step=step if isinstance(step, int) else 0)
+        write_footer(file, hashing.hash, hashing.last, save=saves, step=step if isinstance(step, int) else 0)
         file.flush()
         os.fsync(file.fileno())
     hashing.hash.update(hashing.hash.hexdigest().encode())  # the digest is part of the file
@@ -291,9 +291,7 @@ def _put_in_place(temporary: Path, target: Path, *entries: dict[str, Any]) -> No
     after = [{**entries[0], "previous": list(entries[1:])} if len(entries) > 1 else entries[0]]
     if target.exists():
         # a kill after this line leaves the old bytes, after the next the new ones: the manifest admits both
-        write_text(
-            manifest, json.dumps({**entries[0], "previous": [*entries[1:], *_entries(target)]}) + "\n"
-        )
+        write_text(manifest, json.dumps({**entries[0], "previous": [*entries[1:], *_entries(target)]}) + "\n")
     else:
         manifest.unlink(missing_ok=True)  # of a checkpoint whose removal was interrupted
     os.replace(temporary, target)

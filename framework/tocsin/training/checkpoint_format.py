@@ -1,8 +1,8 @@
 """What a checkpoint file has to look like, checked before anything of it is built, in bounded time and memory.
 
 A checkpoint is the zip archive that `torch.save` writes: one pickle of plain data and the bytes of the tensors. The
-archive's comment is its seal: format version, number of the save, optimiser steps, and the SHA-256 of all bytes before
-that digest. Nothing in a pickle is run here: a name in it that is not on the list below is refused.
+archive's comment is its footer: format version, number of the save, optimiser steps, and the SHA-256 of all bytes
+before that digest. Nothing in a pickle is run here: a name in it that is not on the list below is refused.
 """
 
 import hashlib
@@ -22,7 +22,15 @@ import torch
 
 from tocsin.errors import CheckpointError
 
-__all__ = ["FORMAT", "PlainDataError", "Seal", "check_content", "hash_sealed", "read_seal", "seal"]
+__all__ = [
+    "FORMAT",
+    "PlainDataError",
+    "Footer",
+    "check_content",
+    "hash_with_footer",
+    "read_footer",
+    "write_footer",
+]
 
 FORMAT = 1
 """Version of the file format that this version writes, and the newest that it reads."""
@@ -32,8 +40,8 @@ _MOST_DIRECTORY = 32 << 20  # bytes of the archive's table of contents
 _MOST_PICKLE = 4 << 20  # bytes; objects in memory take up to 60 times as much
 _END = b"PK\5\6"
 _END64 = b"PK\6\6"
-_SEAL = re.compile(rb"tocsin-checkpoint (\d{4}) save=(\d{12}) step=(\d{12}) sha256=([0-9a-f]{64})")
-_SEAL_BYTES = len(b"tocsin-checkpoint 0001 save=000000000000 step=000000000000 sha256=") + 64
+_FOOTER = re.compile(rb"tocsin-checkpoint (\d{4}) save=(\d{12}) step=(\d{12}) sha256=([0-9a-f]{64})")
+_FOOTER_BYTES = len(b"tocsin-checkpoint 0001 save=000000000000 step=000000000000 sha256=") + 64
 _BLOCK = 1 << 20
 
 
@@ -42,7 +50,7 @@ class PlainDataError(CheckpointError):
 
 
 @dataclass(frozen=True)
-class Seal:
+class Footer:
     """What a checkpoint file says of itself at its end.
 
     Args:
@@ -56,28 +64,28 @@ class Seal:
     sha256: str
 
 
-def seal(file: BinaryIO, hasher: Any, last: bytes, *, save: int, step: int) -> None:
-    """Put the seal at the end of an archive that has just been written.
+def write_footer(file: BinaryIO, hasher: Any, last: bytes, *, save: int, step: int) -> None:
+    """Put the footer at the end of an archive that has just been written.
 
     Args:
         file: The archive, open for writing, at its end.
         hasher: Of all its bytes but `last`.
         last: The last bytes that were written.
-        save: See `Seal`.
-        step: See `Seal`.
+        save: See `Footer`.
+        step: See `Footer`.
     """
     end = len(last) - 22
     if end < 0 or last[end : end + 4] != _END or last[-2:] != b"\0\0":
         raise CheckpointError("torch.save wrote an archive whose end is not where this version knows it.")
     comment = b"tocsin-checkpoint %04d save=%012d step=%012d sha256=" % (FORMAT, save, step)
-    changed = struct.pack("<H", _SEAL_BYTES) + comment
+    changed = struct.pack("<H", _FOOTER_BYTES) + comment
     hasher.update(last[:-2] + changed)
     file.seek(-2, 2)
     file.write(changed + hasher.hexdigest().encode())
 
 
-def read_seal(path: Path) -> Seal | None:
-    """Read a file's seal; None where it has none, as the files of other programs.
+def read_footer(path: Path) -> Footer | None:
+    """Read a file's footer; None where it has none, as the files of other programs.
 
     Raises:
         CheckpointError: A later version of Tocsin wrote the file.
@@ -85,8 +93,8 @@ def read_seal(path: Path) -> Seal | None:
     """
     with open(path, "rb") as file:
         size = file.seek(0, 2)
-        file.seek(max(0, size - _SEAL_BYTES))
-        found = _SEAL.fullmatch(file.read(_SEAL_BYTES))
+        file.seek(max(0, size - _FOOTER_BYTES))
+        found = _FOOTER.fullmatch(file.read(_FOOTER_BYTES))
     if found is None:
         return None
     version, save, step = (int(number) for number in found.groups()[:3])
@@ -95,11 +103,11 @@ def read_seal(path: Path) -> Seal | None:
             f"{path} has the checkpoint format {version}; this version of Tocsin reads up to {FORMAT}. Go on with the "
             "version that wrote it (provenance.json of its run names it), or a later one."
         )
-    return Seal(save, step, found[4].decode())
+    return Footer(save, step, found[4].decode())
 
 
-def hash_sealed(path: Path) -> tuple[str, str]:
-    """SHA-256 of a file, and of all its bytes before a seal's digest, reading it once."""
+def hash_with_footer(path: Path) -> tuple[str, str]:
+    """SHA-256 of a file, and of all its bytes before a footer's digest, reading it once."""
     hasher = hashlib.sha256()
     with open(path, "rb") as file:
         left = max(0, file.seek(0, 2) - 64)
@@ -258,19 +266,19 @@ _STORAGES = {
 }
 
 
-def _sealed(function: Callable[..., Any]) -> Any:
+def _callable(function: Callable[..., Any]) -> Any:
     """The function as an object that a pickle can call but not change."""
     return type(function.__name__, (), {"__slots__": (), "__call__": staticmethod(function)})()
 
 
 _ALLOWED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): _sealed(_ordered),
-    ("torch._utils", "_rebuild_tensor_v2"): _sealed(_tensor),
-    ("torch._utils", "_rebuild_tensor_v3"): _sealed(_tensor_of_type),
-    ("torch._utils", "_rebuild_parameter"): _sealed(lambda data, requires_grad, hooks: data),
+    ("collections", "OrderedDict"): _callable(_ordered),
+    ("torch._utils", "_rebuild_tensor_v2"): _callable(_tensor),
+    ("torch._utils", "_rebuild_tensor_v3"): _callable(_tensor_of_type),
+    ("torch._utils", "_rebuild_parameter"): _callable(lambda data, requires_grad, hooks: data),
     ("torch", "Size"): tuple,
-    ("torch", "device"): _sealed(lambda *names: None),
-    ("builtins", "set"): _sealed(_set),
+    ("torch", "device"): _callable(lambda *names: None),
+    ("builtins", "set"): _callable(_set),
     ("builtins", "complex"): complex,
-    ("_codecs", "encode"): _sealed(_encode),
+    ("_codecs", "encode"): _callable(_encode),
 }

@@ -9,9 +9,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
+from tocsin.batches.position import total_steps
 from tocsin.errors import CheckpointError, ConfigError
 from tocsin.training.checkpoint_files import RUN_KEY, AtomicCheckpointIO, manifest_path
-from tocsin.training.checkpoint_format import read_seal
+from tocsin.training.checkpoint_format import read_footer
 from tocsin.training.random_states import random_states
 from tocsin.training.resume import Resumed, add_run_state
 
@@ -19,7 +20,7 @@ __all__ = ["AtomicCheckpointIO", "BestCheckpoint", "manifest_path"]
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps `best.ckpt` (best score of the validation set) and `last.ckpt` (newest; `tocsin fit --resume` goes on there).
+    """Keeps `best.ckpt` (best score of the validation set) and `last.ckpt` (newest; a fit resumes from it).
 
     Each is a file of its own, and each name is overwritten; what `last.ckpt` replaces is kept as `last-previous.ckpt`.
     `last.ckpt` is written after every validation, every few minutes and at the end of a fit, whether or not the score
@@ -146,7 +147,7 @@ class BestCheckpoint(ModelCheckpoint):
         Raises:
             CheckpointError: The disk is full or read-only; the checkpoint of before is kept.
         """
-        done = trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        done = total_steps(trainer)
         if not self._fits(trainer) or self._resumed is not None:
             return
         if self._candidates is None and done == self._saved_at:
@@ -177,14 +178,18 @@ class BestCheckpoint(ModelCheckpoint):
             raise
         best = self._last_checkpoint_saved != ""
         if best:
-            for callback in trainer.callbacks:
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 told = getattr(callback, "on_best_saved", None)
                 if told is not None:
                     told(trainer, Path(self.best_model_path))
         return best
 
     def _fits(self, trainer: pl.Trainer) -> bool:
-        return trainer.state.fn == "fit" and not trainer.fast_dev_run and not trainer.sanity_checking
+        return (
+            trainer.state.fn == "fit"
+            and not getattr(trainer, "fast_dev_run", False)
+            and not trainer.sanity_checking
+        )
 
     def _is_time(self, trainer: pl.Trainer) -> bool:
         """Whether a save by the clock is due, the same on all ranks."""
@@ -195,7 +200,7 @@ class BestCheckpoint(ModelCheckpoint):
             return waited >= longest
         # Rank 0 decides. Asking it at each step would cost more than a small step: it also says when to ask again,
         # a twentieth of the interval later by its pace so far.
-        done = trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        done = total_steps(trainer)
         if done < self._ask_at:
             return False
         pace = max(0, done - max(self._saved_at, 0)) / max(waited, 1e-3)
@@ -212,7 +217,7 @@ class BestCheckpoint(ModelCheckpoint):
         assert self._resumed is not None
         self._resumed.restore_step(trainer, pl_module)
         self._restored, self._resumed = self._resumed, None
-        self._saved_at = trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        self._saved_at = total_steps(trainer)
         self._saved_time = time.monotonic()
 
     def on_save_checkpoint(
@@ -255,9 +260,9 @@ class BestCheckpoint(ModelCheckpoint):
         if score is None:
             return
         try:
-            sealed = read_seal(path)
-            fault = "is missing its digest" if sealed is None and "save" in state_dict else ""
-            if sealed is not None and sealed.save > state_dict.get("save", sealed.save):
+            footer = read_footer(path)
+            fault = "is missing its digest" if footer is None and "save" in state_dict else ""
+            if footer is not None and footer.save > state_dict.get("save", footer.save):
                 fault = "was saved after the checkpoint from which the fit goes on"
         except (OSError, CheckpointError) as error:
             fault = f"cannot be read ({error})"

@@ -111,7 +111,7 @@ class RunCsvLogger(_Surviving, CSVLogger):
     @property
     def experiment(self) -> Any:
         """The writer; once stopped, an object whose every method does nothing."""
-        if self._experiment is None and rank_zero_only.rank == 0:
+        if self._experiment is None and getattr(rank_zero_only, "rank", 0) == 0:
             self._experiment = self.attempt(lambda: _Rows(self.log_dir))
         return _DummyExperiment() if self._experiment is None or self.stopped else self._experiment
 
@@ -173,7 +173,7 @@ class _Rows(ExperimentWriter):
         kept = self._written(wanted)
         if len(kept) < wanted:
             rank_zero_warn(
-                f"{self.path} has {len(kept):,} of the {wanted:,} rows that the checkpoint counts; it goes on with them."
+                f"{self.path} has {len(kept):,} of the {wanted:,} rows that the checkpoint counts; the curve goes on."
             )
         self.rows, self.metrics_keys = len(kept), [str(name) for name in position.get("columns", [])]
         if kept:

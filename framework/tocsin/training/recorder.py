@@ -21,7 +21,7 @@ from tocsin.files import file_sha256, whole_file, write_text
 from tocsin.scores.table import ScoresTable
 from tocsin.training import provenance
 from tocsin.training.checkpoint_files import manifest_path
-from tocsin.training.checkpoint_format import read_seal
+from tocsin.training.checkpoint_format import read_footer
 from tocsin.training.checkpoints import BestCheckpoint
 from tocsin.training.runs import Run
 
@@ -204,22 +204,22 @@ class RunRecorder(Callback):
         """Write the table as the validation scores of that checkpoint."""
         if table is not None:
             own = self._titled(table)
-            sealed = read_seal(best)
-            facts = {"checkpoint": _digest(best), "step": str(sealed.step)} if sealed else {}
+            footer = read_footer(best)
+            facts = {"checkpoint": _digest(best), "step": str(footer.step)} if footer else {}
             self.run.scores.mkdir(exist_ok=True)
             replace(own, metadata={**own.metadata, **facts}).write(self.run.scores / "validation.parquet")
         self._next_scores.unlink(missing_ok=True)
 
     def _settle_scores(self) -> None:
         path, best = self.run.scores / "validation.parquet", self.run.checkpoints / "best.ckpt"
-        sealed = read_seal(best) if best.is_file() else None
-        if sealed is not None:
+        footer = read_footer(best) if best.is_file() else None
+        if footer is not None:
             table = _read(path)
             if table is not None and table.metadata.get("checkpoint") == _digest(best):
                 self._next_scores.unlink(missing_ok=True)
                 return
             waiting = _read(self._next_scores)
-            if waiting is not None and waiting.metadata.get("optimizer_steps") == str(sealed.step):
+            if waiting is not None and waiting.metadata.get("optimizer_steps") == str(footer.step):
                 self._bind(waiting, best)
                 return
         elif best.is_file():

@@ -17,10 +17,10 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torchmetrics import Metric
 
-from tocsin.batches.position import steps_done
+from tocsin.batches.position import steps_done, total_steps
 from tocsin.errors import CheckpointError
 from tocsin.training.checkpoint_files import RUN_KEY, verify_checkpoint
-from tocsin.training.checkpoint_format import read_seal
+from tocsin.training.checkpoint_format import read_footer
 from tocsin.training.random_states import random_states, set_random_states
 
 __all__ = ["Resumed", "add_run_state", "checkpoint_step", "newest_checkpoint"]
@@ -82,13 +82,20 @@ def add_run_state(
     }
 
 
-def _settle_counters(loops: dict[str, Any], trainer: pl.Trainer, epoch: int, steps: int, repeats: bool) -> None:
+def _settle_counters(
+    loops: dict[str, Any], trainer: pl.Trainer, epoch: int, steps: int, repeats: bool
+) -> None:
     """Let Lightning's counters say: `steps` steps of `epoch` are done, nothing else is under way."""
-    total = trainer.fit_loop.epoch_loop.batch_progress.total.processed
+    total = total_steps(trainer)
     over = not repeats and steps >= trainer.num_training_batches
     begun, done = (epoch + 1, epoch + 1) if over else (epoch + 1, epoch)
     for part in ("total", "current"):
-        loops["epoch_progress"][part] = {"ready": begun, "started": begun, "processed": done, "completed": done}
+        loops["epoch_progress"][part] = {
+            "ready": begun,
+            "started": begun,
+            "processed": done,
+            "completed": done,
+        }
     batches = loops["epoch_loop.batch_progress"]
     batches["total"] = dict.fromkeys(batches["total"], total)
     batches["current"] = dict.fromkeys(batches["current"], 0 if over else steps)
@@ -125,7 +132,7 @@ class Resumed:
 
     def restore_curves(self, trainer: pl.Trainer) -> None:
         """Cut the curves of this run's loggers at the checkpoint."""
-        kept = {name: position for name, position in self.state["loggers"]}
+        kept = dict(self.state["loggers"])
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 if hasattr(logger, "go_on") and type(logger).__name__ in kept:
@@ -159,9 +166,7 @@ class Resumed:
             _restore_metrics(module, own["metrics"])
             self._results = dict(own["results"])
         if missing:
-            rank_zero_warn(
-                f"Not restored: {', '.join(missing)}. Dropout goes on with other random numbers."
-            )
+            rank_zero_warn(f"Not restored: {', '.join(missing)}. Dropout goes on with other random numbers.")
         if not self.before_validation:
             trainer.fit_loop.epoch_loop._batches_that_stepped = int(self.state["stepped"])
 
@@ -179,7 +184,7 @@ class Resumed:
 def checkpoint_step(path: Path) -> int | None:
     """Optimiser steps of a checkpoint, without loading it; None where the file does not say."""
     try:
-        found = read_seal(path)
+        found = read_footer(path)
     except (OSError, CheckpointError):
         return None
     return None if found is None else found.step
@@ -197,11 +202,11 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
     def age(path: Path) -> tuple[int, bool, bool]:
         try:
-            sealed = read_seal(path)
+            footer = read_footer(path)
         except (OSError, CheckpointError):
-            sealed = None
-        # One that lost its seal may have been the newest: it is tried, and named, first where it is called last.
-        save = sealed.save if sealed else (1 << 62 if path.name == "last.ckpt" else -1)
+            footer = None
+        # One that lost its footer may have been the newest: it is tried, and named, first where it is called last.
+        save = footer.save if footer else (1 << 62 if path.name == "last.ckpt" else -1)
         return save, path.name == "last.ckpt", path.name.startswith("last")
 
     faults = []
@@ -214,7 +219,9 @@ def newest_checkpoint(folder: Path) -> Path | None:
         if faults:
             step = checkpoint_step(path)
             at = "" if step is None else f" (step {step:,})"
-            rank_zero_warn("\n".join([*faults, f"The run goes on from {path.name}{at}, the newest that is whole."]))
+            rank_zero_warn(
+                "\n".join([*faults, f"The run goes on from {path.name}{at}, the newest that is whole."])
+            )
         return path
     if faults:
         raise CheckpointError("\n".join(["No checkpoint of this run can be read:", *faults]))
@@ -235,7 +242,9 @@ def _metrics_of(module: pl.LightningModule) -> dict[str, Any]:
         name: {
             "updates": metric._update_count,
             "state": {
-                key: [each.detach().cpu() for each in value] if isinstance(value, list) else value.detach().cpu()
+                key: [each.detach().cpu() for each in value]
+                if isinstance(value, list)
+                else value.detach().cpu()
                 for key, value in metric.metric_state.items()
             },
         }
@@ -248,7 +257,11 @@ def _restore_metrics(module: pl.LightningModule, states: dict[str, Any]) -> None
     for name, metric in module.named_modules():
         if isinstance(metric, Metric) and name in states:
             for key, value in states[name]["state"].items():
-                moved = [v.to(metric.device) for v in value] if isinstance(value, list) else value.to(metric.device)
+                moved = (
+                    [v.to(metric.device) for v in value]
+                    if isinstance(value, list)
+                    else value.to(metric.device)
+                )
                 setattr(metric, key, moved)
             metric._update_count = states[name]["updates"]
             metric._computed = None
