@@ -22,8 +22,12 @@ _FULL_GB, _LOW_GB = 1.0, 10.0
 def check_installation() -> Iterator[Finding]:
     """Yield what is found of this installation, the cheap things first."""
     yield Finding(OK, f"Tocsin {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    yield from guarded("The list of packages", _packages, "Install Tocsin again: pip install --upgrade tocsin")
-    yield from guarded("Torch", _devices, "Install torch again; see pytorch.org for the build for your driver.")
+    yield from guarded(
+        "The list of packages", _packages, "Install Tocsin again: pip install --upgrade tocsin"
+    )
+    yield from guarded(
+        "Torch", _devices, "Install torch again; see pytorch.org for the build for your driver."
+    )
     from tocsin.files import cache_folder
 
     yield from check_disk(Path("runs"), "the folder of runs", "give --runs another folder")
@@ -47,7 +51,9 @@ def _packages() -> Iterator[Finding]:
             yield Finding(PROBLEM, f"the package {one.name} is not installed", install)
             continue
         if not one.specifier.contains(found, prereleases=True):
-            yield Finding(PROBLEM, f"{one.name} {found} is installed; {one.name}{one.specifier} is wanted", install)
+            yield Finding(
+                PROBLEM, f"{one.name} {found} is installed; {one.name}{one.specifier} is wanted", install
+            )
         else:
             sound.append(f"{one.name} {found}")
     if sound:
@@ -94,7 +100,9 @@ def check_disk(folder: Path, what: str, elsewhere: str) -> Iterator[Finding]:
         free = shutil.disk_usage(place).free / 1e9
     except OSError as error:
         yield Finding(
-            PROBLEM, f"{shown} cannot be written: {error.strerror or error}", f"Mend its permissions, or {elsewhere}."
+            PROBLEM,
+            f"{shown} cannot be written: {error.strerror or error}",
+            f"Mend its permissions, or {elsewhere}.",
         )
         return
     state = PROBLEM if free < _FULL_GB else NOTE if free < _LOW_GB else OK
@@ -150,11 +158,16 @@ def _cache() -> Iterator[Finding]:
             leftovers += name.endswith((".part", ".tmp"))
     problems = verify_cache(root)
     for problem in problems:
-        yield Finding(PROBLEM, str(problem), f"It is made anew when it is used next. Or: rm -r '{problem.file}'")
+        yield Finding(
+            PROBLEM, str(problem), f"It is made anew when it is used next. Or: rm -r '{problem.file}'"
+        )
     if not problems:
-        yield Finding(OK, f"the cache holds {files:,} files, {sizes / 1e9:.1f} GB; all that have checksums are sound")
+        yield Finding(
+            OK, f"the cache holds {files:,} files, {sizes / 1e9:.1f} GB; all that have checksums are sound"
+        )
     if leftovers:
         yield Finding(
-            NOTE, f"{leftovers:,} files of the cache are being written now, or were left by a killed process",
+            NOTE,
+            f"{leftovers:,} files of the cache are being written now, or were left by a killed process",
             "They go when the same entry is written again; no process at work: delete them.",
         )

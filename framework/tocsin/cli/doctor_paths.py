@@ -24,12 +24,16 @@ def check_path(path: Path) -> Iterator[Finding]:
         ConfigError: There is nothing of that name, or nothing that Tocsin writes.
     """
     if not path.exists() and not path.is_symlink():
-        raise ConfigError(f"there is no file or folder {str(path)!r}; wanted a run, a bundle or a folder of runs")
+        raise ConfigError(
+            f"there is no file or folder {str(path)!r}; wanted a run, a bundle or a folder of runs"
+        )
     kinds = {".ckpt": _checkpoint, ".parquet": _scores, ".csv": _scores, ".yaml": _config, ".yml": _config}
     if not path.is_dir():
         check = kinds.get(path.suffix)
         if check is None:
-            raise ConfigError(f"{path} is nothing that Tocsin writes; wanted a run, a bundle or a folder of runs")
+            raise ConfigError(
+                f"{path} is nothing that Tocsin writes; wanted a run, a bundle or a folder of runs"
+            )
         yield from guarded(str(path), lambda: check(path))
         return
     if (path / "tocsin.json").is_file():
@@ -59,7 +63,9 @@ def _run(path: Path) -> Iterator[Finding]:
         yield Finding(NOTE, f"{path}: a process works in this folder; what it writes may differ in a moment")
     config = path / "config.yaml"
     if config.exists():
-        yield from guarded(str(config), lambda: _config(config), "Write it again: the fit's own YAML file has it all.")
+        yield from guarded(
+            str(config), lambda: _config(config), "Write it again: the fit's own YAML file has it all."
+        )
     whole = 0
     checkpoints = sorted((path / "checkpoints").glob("*.ckpt"))
     for each in checkpoints:
@@ -71,7 +77,9 @@ def _run(path: Path) -> Iterator[Finding]:
     yield _status(path, summary, whole)
     for each in sorted((path / "scores").glob("*.parquet")):
         yield from guarded(
-            str(each), lambda each=each: _scores(each), f"Write it again: {_again(path, each.stem)}"  # type: ignore[misc]
+            str(each),
+            lambda each=each: _scores(each),
+            f"Write it again: {_again(path, each.stem)}",  # type: ignore[misc]
         )
     for each in sorted(path.glob("bundle*/")):
         if each.is_dir():
@@ -94,12 +102,16 @@ def _way_on(path: Path, whole: int) -> Finding:
     from tocsin.training.resume import newest_checkpoint
 
     if not whole:
-        return Finding(PROBLEM, f"{path}: no checkpoint is whole", "Fit again; a bundle that is sound can be used.")
+        return Finding(
+            PROBLEM, f"{path}: no checkpoint is whole", "Fit again; a bundle that is sound can be used."
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         newest = newest_checkpoint(path / "checkpoints")
     name = "" if newest is None else newest.name
-    return Finding(NOTE, f"{path}: the newest whole checkpoint is {name}", "tocsin fit --resume goes on from there.")
+    return Finding(
+        NOTE, f"{path}: the newest whole checkpoint is {name}", "tocsin fit --resume goes on from there."
+    )
 
 
 def _again(path: Path, stage: str) -> str:
@@ -119,20 +131,24 @@ def _config(path: Path) -> Iterator[Finding]:
 
 def _checkpoint(path: Path) -> Iterator[Finding]:
     from tocsin.training.checkpoint_files import CheckpointWarning, verify_checkpoint
-    from tocsin.training.checkpoint_format import read_seal
+    from tocsin.training.resume import checkpoint_step
 
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", CheckpointWarning)
         try:
             sealed = verify_checkpoint(path)
         except CheckpointError as error:
-            yield Finding(PROBLEM, shortened(str(error)), "Do not use it; delete it once another one is whole.")
+            yield Finding(
+                PROBLEM, shortened(str(error)), "Do not use it; delete it once another one is whole."
+            )
             return
     if said or not sealed:
-        yield Finding(NOTE, f"{path} has no digest of its own: another program wrote it, or an earlier version")
+        yield Finding(
+            NOTE, f"{path} has no digest of its own: another program wrote it, or an earlier version"
+        )
         return
-    seal = read_seal(path)
-    yield Finding(OK, f"{path} is whole" + ("" if seal is None else f", of step {seal.step:,}"))
+    step = checkpoint_step(path)
+    yield Finding(OK, f"{path} is whole" + ("" if step is None else f", of step {step:,}"))
 
 
 def _scores(path: Path) -> Iterator[Finding]:
@@ -145,7 +161,7 @@ def _scores(path: Path) -> Iterator[Finding]:
     if path.stem == "validation" and noted and best.is_file():
         from tocsin.files import file_sha256
 
-        if file_sha256(best) != noted:
+        if file_sha256(best) != noted and all(one.state != PROBLEM for one in _checkpoint(best)):
             yield Finding(
                 PROBLEM,
                 f"{path} holds the scores of another checkpoint than {best.name}",
@@ -158,7 +174,9 @@ def _bundle(path: Path) -> Iterator[Finding]:
 
     fresh = "Take the folder afresh, whole, from where it came from or from its run."
     problems = []
-    for finding in guarded(str(path), lambda: (_of_problem(one, fresh) for one in verify_bundle(path)), fresh):
+    for finding in guarded(
+        str(path), lambda: (_of_problem(one, fresh) for one in verify_bundle(path)), fresh
+    ):
         problems.append(finding)
         yield finding
     if any(finding.state == PROBLEM for finding in problems):
@@ -182,7 +200,9 @@ def _loaded(path: Path) -> Iterator[Finding]:
     own = [one for one in said if issubclass(one.category, BundleWarning)]
     for warning in own:
         yield Finding(NOTE, shortened(str(warning.message)))
-    yield Finding(OK, f"{path} is whole; its canary texts give the scores or vectors that they gave when it was written")
+    yield Finding(
+        OK, f"{path} is whole; its canary texts give what they gave when it was written"
+    )
 
 
 def _plugins_of(path: Path) -> Iterator[Finding]:
@@ -196,7 +216,9 @@ def _plugins_of(path: Path) -> Iterator[Finding]:
             found = version(str(name))
         except (PackageNotFoundError, ValueError):
             yield Finding(
-                PROBLEM, f"{path} used the plugin {name} {wanted}, which is not installed", f"pip install {name}"
+                PROBLEM,
+                f"{path} used the plugin {name} {wanted}, which is not installed",
+                f"pip install {name}",
             )
             continue
         if found != wanted:

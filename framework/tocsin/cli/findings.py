@@ -40,7 +40,9 @@ def guarded(what: str, check: Callable[[], Iterable[Finding]], advice: str = "")
     except TocsinError as error:
         yield Finding(PROBLEM, shortened(str(error)), advice)
     except Exception as error:
-        yield Finding(PROBLEM, f"{what} cannot be checked: {type(error).__name__}: {first_line(error)}", advice)
+        yield Finding(
+            PROBLEM, f"{what} cannot be checked: {type(error).__name__}: {first_line(error)}", advice
+        )
 
 
 def first_line(error: BaseException) -> str:
