@@ -23,18 +23,18 @@ def check_installation() -> Iterator[Finding]:
     """Yield what is found of this installation, the cheap things first."""
     yield Finding(OK, f"Tocsin {__version__}, Python {platform.python_version()}, {platform.platform()}")
     yield from guarded(
-        "The list of packages", _packages, "Install Tocsin again: pip install --upgrade tocsin"
+        "The list of packages", _packages, advice="Install Tocsin again: pip install --upgrade tocsin"
     )
     yield from guarded(
-        "Torch", _devices, "Install torch again; see pytorch.org for the build for your driver."
+        "Torch", _devices, advice="Install torch again; see pytorch.org for the build for your driver."
     )
     from tocsin.files import cache_folder
 
     yield from check_disk(Path("runs"), "the folder of runs", "give --runs another folder")
     yield from check_disk(cache_folder(), "the cache", "set TOCSIN_CACHE to another folder")
     yield from _data()
-    yield from guarded("The plugins", _plugins, "TOCSIN_PLUGINS=off works without them.")
-    yield from guarded("The cache", _cache, "All that lies in the cache may be deleted.")
+    yield from guarded("The plugins", _plugins, advice="TOCSIN_PLUGINS=off works without them.")
+    yield from guarded("The cache", _cache, advice="All that lies in the cache may be deleted.")
 
 
 def _packages() -> Iterator[Finding]:

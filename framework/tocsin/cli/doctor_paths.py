@@ -34,10 +34,10 @@ def check_path(path: Path) -> Iterator[Finding]:
             raise ConfigError(
                 f"{path} is nothing that Tocsin writes; wanted a run, a bundle or a folder of runs"
             )
-        yield from guarded(str(path), lambda: check(path))
+        yield from guarded(str(path), check, path)
         return
     if (path / "tocsin.json").is_file():
-        yield from _bundle(path)
+        yield from guarded(str(path), _bundle, path)
         return
     from tocsin.training.listing import run_folders
 
@@ -48,7 +48,7 @@ def check_path(path: Path) -> Iterator[Finding]:
             "tocsin.json is gone cannot be used: take it afresh."
         )
     for run in runs:
-        yield from guarded(str(run), lambda run=run: _run(run))  # type: ignore[misc]
+        yield from guarded(str(run), _run, run)
 
 
 def _run(path: Path) -> Iterator[Finding]:
@@ -64,27 +64,23 @@ def _run(path: Path) -> Iterator[Finding]:
     config = path / "config.yaml"
     if config.exists():
         yield from guarded(
-            str(config), lambda: _config(config), "Write it again: the fit's own YAML file has it all."
+            str(config), _config, config, advice="Write it again: the fit's own YAML file has it all."
         )
     whole = 0
     checkpoints = sorted((path / "checkpoints").glob("*.ckpt"))
     for each in checkpoints:
-        found = list(guarded(str(each), lambda each=each: _checkpoint(each)))  # type: ignore[misc]
+        found = list(guarded(str(each), _checkpoint, each))
         whole += all(finding.state != PROBLEM for finding in found)
         yield from found
     if checkpoints and len(checkpoints) > whole:
         yield _way_on(path, whole)
     yield _status(path, summary, whole)
     for each in sorted((path / "scores").glob("*.parquet")):
-        yield from guarded(
-            str(each),
-            lambda each=each: _scores(each),
-            f"Write it again: {_again(path, each.stem)}",  # type: ignore[misc]
-        )
+        yield from guarded(str(each), _scores, each, advice=f"Write it again: {_again(path, each.stem)}")
     for each in sorted(path.glob("bundle*/")):
         if each.is_dir():
-            yield from _bundle(each)
-    yield from guarded(str(path / "provenance.json"), lambda: _plugins_of(path))
+            yield from guarded(str(each), _bundle, each)
+    yield from guarded(str(path / "provenance.json"), _plugins_of, path)
     yield from check_disk(path, "the run", "copy the run to another disk")
 
 
@@ -173,15 +169,10 @@ def _bundle(path: Path) -> Iterator[Finding]:
     from tocsin.bundle_files import verify_bundle
 
     fresh = "Take the folder afresh, whole, from where it came from or from its run."
-    problems = []
-    for finding in guarded(
-        str(path), lambda: (_of_problem(one, fresh) for one in verify_bundle(path)), fresh
-    ):
-        problems.append(finding)
-        yield finding
-    if any(finding.state == PROBLEM for finding in problems):
-        return  # what was changed is not loaded
-    yield from guarded(str(path), lambda: _loaded(path), fresh)
+    problems = verify_bundle(path)
+    yield from (_of_problem(problem, fresh) for problem in problems)
+    if not any(problem.fatal for problem in problems):  # what was changed is not loaded
+        yield from guarded(str(path), _loaded, path, advice=fresh)
 
 
 def _of_problem(problem: Any, fresh: str) -> Finding:
@@ -200,9 +191,7 @@ def _loaded(path: Path) -> Iterator[Finding]:
     own = [one for one in said if issubclass(one.category, BundleWarning)]
     for warning in own:
         yield Finding(NOTE, shortened(str(warning.message)))
-    yield Finding(
-        OK, f"{path} is whole; its canary texts give what they gave when it was written"
-    )
+    yield Finding(OK, f"{path} is whole; its canary texts give what they gave when it was written")
 
 
 def _plugins_of(path: Path) -> Iterator[Finding]:

@@ -27,16 +27,19 @@ class Finding:
     advice: str = ""
 
 
-def guarded(what: str, check: Callable[[], Iterable[Finding]], advice: str = "") -> Iterator[Finding]:
+def guarded(
+    what: str, check: Callable[..., Iterable[Finding]], *arguments: object, advice: str = ""
+) -> Iterator[Finding]:
     """Yield what a check finds; what it raises is a problem, whatever it is.
 
     Args:
         what: The thing that is checked, as the beginning of a sentence.
         check: May raise anything: it reads damaged files and imports plugins.
+        arguments: Of the check.
         advice: What to do where it raises.
     """
     try:
-        yield from check()
+        yield from check(*arguments)
     except TocsinError as error:
         yield Finding(PROBLEM, shortened(str(error)), advice)
     except Exception as error:
