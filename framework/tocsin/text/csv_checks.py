@@ -80,32 +80,35 @@ class RowShapes:
         counts = [line.count(self._delimiter) for line in lines]
         wanted = [*([self._count - 1] * (len(lines) - 1)), column]
         needed = self._count - 1 - column  # delimiters after which the row that opened the quote was whole
-        if any(shapes is not None for shapes in self._shapes or ()):
-            before = counts[0]
-            for at in range(1, len(lines)):
-                if (
-                    before >= needed
-                    and counts[at] == wanted[at]
-                    and self._fits(lines[at], at < len(lines) - 1)
-                ):
-                    return True
-                before += counts[at]
-            return False
-        # Nothing is known of the columns: then every line after the row that opened the quote must be a row.
         before = 0
-        for at in range(len(lines) - 1):
-            before += counts[at]
-            if before == needed and counts[at + 1 :] == wanted[at + 1 :]:
+        for at in range(1, len(lines)):
+            before += counts[at - 1]
+            if (
+                before >= needed
+                and counts[at] == wanted[at]
+                and self._compared(lines[at].split(self._delimiter)) > 0
+            ):
                 return True
+            # Where the shapes tell nothing, all lines must be rows, from the end of the first one on.
+            if before == needed and counts[at:] == wanted[at:]:
+                rest = b" ".join(lines[:at]).split(self._delimiter)[1:]
+                rows = [line.split(self._delimiter) for line in lines[at:]]
+                if self._compared(rest, column + 1) >= 0 and all(self._compared(row) >= 0 for row in rows):
+                    return True
         return False
 
-    def _fits(self, line: bytes, whole: bool) -> bool:
-        """Tell whether a line's fields have the shapes of their columns; of the last one the end is missing."""
-        fields = line.split(self._delimiter)
-        fields = fields if whole else fields[:-1]
-        shapes = self._shapes or []
-        known = [(field, shapes[at]) for at, field in enumerate(fields) if shapes[at] is not None]
-        return all(_shape(field) in shape for field, shape in known if shape is not None)
+    def _compared(self, fields: list[bytes], first: int = 0) -> int:
+        """Return how many fields have the shape of their columns, from the column `first` on.
+
+        One in four may have another, since a row may hold what no earlier one does; -1 where there are more.
+        """
+        count = others = 0
+        for field, shapes in zip(fields, (self._shapes or [])[first:], strict=False):
+            if shapes is not None and _shape(field) in shapes:
+                count += 1
+            elif shapes is not None:
+                others += 1
+        return count if others * 3 <= count else -1
 
 
 def _shape(value: bytes) -> bytes:

@@ -15,9 +15,10 @@ from tocsin.text.reading import DataWarning
 __all__ = ["IdColumn", "check_ids_join", "lossy_ids", "plain_text"]
 
 # 1.29403E+18 as a spreadsheet or a float writes it, also completed by a row's number ("#17"), or 16 digits and ".0".
-_LOSSY = r"^-?(?:\d(?:[.,]\d+)?[eE]\+?(?:1[5-9]|[2-9]\d)|(?:9[1-9]|\d{3})\d{14,}\.0+)(?:#[\d.]+)?$"
+# Sixteen decimals are what `plain_text` writes.
+_LOSSY = r"^-?(?:\d(?:[.,]\d+)?[eE]\+?(?:1[5-9]|[2-9]\d)|\d\.\d{16}[eE]\+\d\d|(?:9[1-9]|\d{3})\d{14,}\.0+)(?:#[\d.]+)?$"
 _WHOLE = r"^-?\d{1,15}\.0$"
-_LARGE = r"^\d{16,19}$"
+_LARGE = r"^\d{16,19}(?:#[\d.]+)?$"
 _ENOUGH = 3  # ids that must all be round before that is no chance
 _HINT = "Write ids as text, from where they still have all their digits"
 
@@ -89,11 +90,9 @@ def lossy_ids(ids: pa.Array | pa.ChunkedArray) -> tuple[int, int]:
     mask = pc.match_substring_regex(strings, _LOSSY).fill_null(False)
     if not pc.any(mask).as_py():
         large = pc.match_substring_regex(strings, _LARGE).fill_null(False)
-        numbers = np.array(strings.filter(large).to_pylist(), np.uint64)
+        numbers = np.array([int(one.split("#")[0]) for one in strings.filter(large).to_pylist()], np.uint64)
         beyond = numbers >= 2**53
-        if beyond.sum() < _ENOUGH or len(np.unique(numbers[beyond])) < _ENOUGH:
-            return 0, 0
-        if (numbers[beyond] % 128).any() and (numbers[beyond] % 10_000).any():
+        if beyond.sum() < _ENOUGH or ((numbers[beyond] % 128).any() and (numbers[beyond] % 10_000).any()):
             return 0, 0
         mask = large
     places = np.flatnonzero(
