@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import pyarrow as pa
 
+from tocsin.arguments import RemembersArguments
 from tocsin.errors import DataError
 
 __all__ = [
@@ -35,7 +36,7 @@ OnBadRow = Callable[[DataError], None]
 """Receives the error of one bad row, which is then yielded as nulls; without it the error is raised."""
 
 
-class Reader(ABC):
+class Reader(RemembersArguments, ABC):
     """Reads a message file as a stream of record batches, in file order, never the whole at once."""
 
     suffixes: ClassVar[tuple[str, ...]] = ()
