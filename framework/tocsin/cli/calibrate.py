@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tocsin.cli.evaluate import check_groups, json_text, write_text
 from tocsin.cli.judging import add_judging, refuse_leftovers
 from tocsin.errors import ConfigError, DataError, PluginError
+from tocsin.escaping import print_lines
 from tocsin.labels.schemes import check_same_labels
 from tocsin.plugins import Calibrator, DecisionRule
 from tocsin.plugins.diagnosis import Diagnosis
@@ -247,7 +248,7 @@ def _write(
     write_text(folder / "report.md", text)
     for path, table in zip(paths, applied, strict=True):
         table.write(folder / _target(path))
-    print(f"Written: {folder}")
+    print_lines(f"Written: {folder}")
 
 
 def _save(bundle: Path, name: str, report: ChainReport, registry: Registry, force: bool) -> None:
@@ -257,4 +258,6 @@ def _save(bundle: Path, name: str, report: ChainReport, registry: Registry, forc
 
     summary = sections_to_markdown(report_sections(report, name=name))
     save_chain(bundle, report.chain, registry, summary=summary, force=force)
-    print(f"{bundle}: predictions are now those of {report.chain.name}; raw probabilities stay available.")
+    print_lines(
+        f"{bundle}: predictions are now those of {report.chain.name}; raw probabilities stay available."
+    )

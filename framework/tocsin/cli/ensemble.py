@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tocsin.cli.evaluate import check_groups, json_text, model_names, write_text
 from tocsin.cli.judging import add_judging, refuse_leftovers
 from tocsin.errors import ConfigError, PluginError
+from tocsin.escaping import print_lines
 from tocsin.plugins import Ensembler
 from tocsin.plugins.diagnosis import Diagnosis
 from tocsin.plugins.given import read_arguments
@@ -100,7 +101,7 @@ def main(argv: Sequence[str]) -> int:
         if members.bundles:
             written.append(_save(Path(options.output), report, members))
         if not options.json:
-            print("Written:\n" + "\n".join(f"  {path}" for path in written))
+            print_lines("Written:\n" + "\n".join(f"  {path}" for path in written))
     return 0
 
 

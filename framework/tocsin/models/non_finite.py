@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from tocsin.errors import TrainingError
+from tocsin.escaping import print_lines, terminal_text
 
 __all__ = ["NonFiniteSteps"]
 
@@ -44,4 +45,6 @@ class NonFiniteSteps:
                 f"last checkpoint is good. Messages of the step: {shown}. Lower the learning rate, use precision 32, "
                 "or set non_finite: skip."
             )
-        print(f"Skipped an optimiser step whose {what} is {value}. Its messages: {shown}", flush=True)
+        print_lines(
+            f"Skipped an optimiser step whose {what} is {value}. Its messages: {terminal_text(shown)}"
+        )
