@@ -8,7 +8,15 @@ from typing import Any
 from tocsin.batches.corpus import SPLITS
 from tocsin.errors import ConfigError
 
-__all__ = ["as_list", "check_counts", "check_pair_settings", "check_settings", "packs_passes", "pass_budget"]
+__all__ = [
+    "as_list",
+    "check_counts",
+    "check_pair_settings",
+    "check_settings",
+    "check_share",
+    "packs_passes",
+    "pass_budget",
+]
 
 # Measured on two cores: small passes keep activations in the processor's cache; a GPU wants large matrices.
 _TOKENS_PER_PASS = {"cpu": 1024, "cuda": 16384}
@@ -38,6 +46,13 @@ def check_counts(**counts: int) -> None:
     for name, value in counts.items():
         if value < 1:
             raise ConfigError(f"LabelledMessages: {name} is {value}; wanted at least 1.")
+
+
+def check_share(data: str, max_unknown: float) -> float:
+    """Return `max_unknown`; ConfigError where it is no share from 0 to 1."""
+    if not 0 <= max_unknown <= 1:
+        raise ConfigError(f"{data}: max_unknown is {max_unknown}; wanted a share of tokens from 0 to 1.")
+    return max_unknown
 
 
 def check_settings(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tocsin.arguments import Origin
+from tocsin.bundles.reading import SavedReading, reading_from_plain
 from tocsin.errors import BundleError
 from tocsin.files import whole_file
 from tocsin.labels.schemes import label_digest
@@ -148,6 +149,7 @@ class Manifest:
         written_by: Tocsin's version.
         labels_digest: Of `labels`.
         chain: From raw scores to decisions; None before `tocsin calibrate`.
+        reading: How the files of the fit were read; None where that is not known.
         format: Of this file.
     """
 
@@ -163,6 +165,7 @@ class Manifest:
     written_by: str
     labels_digest: str
     chain: SavedChain | None = None
+    reading: SavedReading | None = None
     format: int = FORMAT
 
 
@@ -333,4 +336,5 @@ def _manifest(plain: dict[str, Any]) -> Manifest:
         written_by=str(plain["written_by"]),
         labels_digest=str(plain["labels_digest"]),
         chain=None if plain.get("chain") is None else chain_from_plain(plain["chain"]),
+        reading=reading_from_plain(plain.get("reading"), _origin),
     )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tocsin.batches.passes import MessagePass, collate, cut_passes
+from tocsin.batches.unknown import unknown_and_spaces
 from tocsin.models import network
 from tocsin.models.encoders import Encoder
 from tocsin.models.heads import FeatureHead, Head
@@ -20,15 +21,14 @@ from tocsin.models.pooling import Pooling
 
 __all__ = ["Predictor", "TextRunner", "TokenCounts", "VectorRunner"]
 
-_SPACES = ("▁", "Ġ")  # tokens that are white space alone: of SentencePiece, and of byte-level BPE
-
 
 @dataclass(frozen=True)
 class TokenCounts:
     """What a tokenizer made of N texts.
 
     Args:
-        tokens: `(N,)` int64, without special tokens and the prompt's.
+        tokens: `(N,)` int64, without special tokens, the prompt's and those that are white space alone, which a
+            tokenizer may put before each word that it does not know.
         unknown: `(N,)` int64, those of them that the tokenizer does not know.
         readable: `(N,)` bool, whether any token is known and more than white space.
     """
@@ -71,23 +71,22 @@ class TextRunner:
         return encodings
 
     def _counts(self, encodings: Sequence[Any], ids: Sequence[np.ndarray]) -> TokenCounts:
-        unknown_id = _unknown_id(self.encoder.tokenizer)
-        blank_ids = [self._backend.token_to_id(token) for token in _SPACES]
-        blank_ids = [each for each in (unknown_id, *blank_ids) if each is not None]
+        unknown_ids, space_ids = unknown_and_spaces(self.encoder.tokenizer)
         prompt = self._backend.encode(self.encoder.prompt, add_special_tokens=False).ids
         special = self._backend.num_special_tokens_to_add(False)
         lengths_N = np.array([len(row) for row in ids], dtype=np.int64)
         rows = np.repeat(np.arange(len(ids)), lengths_N)
         flat = np.concatenate([*ids, np.zeros(0, dtype=np.int32)])
-        unknown_N = np.bincount(rows[flat == (-1 if unknown_id is None else unknown_id)], minlength=len(ids))
-        blank_N = np.bincount(rows[np.isin(flat, blank_ids)], minlength=len(ids))
-        lengths_N -= special
+        unknown_N = np.bincount(rows[np.isin(flat, unknown_ids)], minlength=len(ids))
+        spaces_N = np.bincount(rows[np.isin(flat, space_ids)], minlength=len(ids))
+        lengths_N -= special + spaces_N
         # A prompt may share a token with the text: where little is known, the tokens' places tell whose they are.
-        readable_N = lengths_N - blank_N > (len(prompt) + 1 if prompt else 0)
+        readable_N = lengths_N - unknown_N > len(prompt)
         for row in np.flatnonzero(~readable_N).tolist():
-            readable_N[row] = self._knows_any(encodings[row], blank_ids)
-        unknown_N -= 0 if unknown_id is None else prompt.count(unknown_id)
-        return TokenCounts((lengths_N - len(prompt)).clip(0), unknown_N.clip(0), readable_N)
+            readable_N[row] = self._knows_any(encodings[row], [*unknown_ids, *space_ids])
+        unknown_N -= sum(each in unknown_ids for each in prompt)
+        known = len(prompt) - sum(each in space_ids for each in prompt)
+        return TokenCounts((lengths_N - known).clip(0), unknown_N.clip(0), readable_N)
 
     def _knows_any(self, encoding: Any, blank_ids: Sequence[int]) -> bool:
         begin = len(self.encoder.prompt)
@@ -228,10 +227,3 @@ class VectorRunner(TextRunner):
 
 def _ids(encodings: Sequence[Any]) -> list[np.ndarray]:
     return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
-
-
-def _unknown_id(tokenizer: Any) -> int | None:
-    """The id of what a tokenizer does not know; None where it knows everything, or that id means something else too."""
-    found = tokenizer.unk_token_id
-    other = [getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "cls", "sep", "pad")]
-    return None if found is None or found in other else int(found)

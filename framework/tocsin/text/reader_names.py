@@ -87,7 +87,9 @@ def _parsed(spec: str) -> tuple[str, dict[str, Any]]:
     for part in _COMMA.split(rest) if colon else ():
         option, equals, value = part.partition("=")
         if not equals or not option.strip().isidentifier():
-            raise ConfigError(f"a reader is given as {spec!r}; {part!r} is no option=value. Wanted was {_FORM}")
+            raise ConfigError(
+                f"a reader is given as {spec!r}; {part!r} is no option=value. Wanted was {_FORM}"
+            )
         arguments[option.strip()] = _value(value)
     return name, arguments
 
