@@ -15,6 +15,7 @@ from tocsin.errors import DataError, LabelError
 from tocsin.labels.names import other_labels
 from tocsin.scores.arrays import repeated
 from tocsin.scores.table import ScoresTable
+from tocsin.text.ids import check_ids_join
 
 __all__ = ["aligned_members", "with_labels_in_order"]
 
@@ -93,6 +94,7 @@ def _ids(table: ScoresTable, name: str) -> pa.Array:
             f"{name} has {len(twice):,} ids in several rows: {_shown(twice.field('values'))}. Give every message "
             "an id of its own."
         )
+    check_ids_join(ids, name)
     return ids
 
 

@@ -74,6 +74,7 @@ def _reading(read: dict[str, int]) -> str:
         "dropped_empty": "dropped as empty after cleaning",
         "kept_empty": "empty after cleaning, kept",
         "null_texts": "without a text (counted among the empty)",
+        "skipped": "rows that cannot be read, left out",
         "repeated_ids": "ids null or repeated, completed by the row's number",
     }
     return "; ".join(f"{count:,} {said.get(name, name)}" for name, count in read.items() if count)
