@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 import resource
 import signal
@@ -20,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.builders import LABELS, tiny_classifier
-from tocsin.bundles.reading import ending_of, saved_reading
+from tocsin.bundles.reading import saved_reading
 from tocsin.bundles.save import save_bundle
 from tocsin.cli.main import main
 from tocsin.errors import DataError
@@ -93,6 +94,21 @@ def test_a_table_is_read_as_the_fit_read_its_files(
     assert table_of(given) == wanted
 
 
+def test_packed_and_nested_files(bundles: dict[str, Path], tmp_path: Path) -> None:
+    packed = tmp_path / "in.csv.gz"
+    packed.write_bytes(gzip.compress(b"number;message\nm1;fire\n"))
+    assert predict(bundles["semicolons"], packed) == 0
+    wanted = table_of(packed)
+    nested = tmp_path / "in.json"
+    nested.write_text('[{"number": "m1", "of": {"text": "fire"}}]')
+    assert predict(bundles["semicolons"], nested, "--text-column", "of.text") == 0
+    assert table_of(nested) == wanted
+    lines = tmp_path / "in.txt"
+    lines.write_text("number;message\nm1;fire\n")  # .TXT is an ending of the fit's files
+    assert predict(bundles["semicolons"], lines) == 0
+    assert table_of(lines) == wanted
+
+
 def test_what_the_options_say_goes_before_what_the_bundle_remembers(
     bundles: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -163,14 +179,6 @@ def test_a_reader_of_a_plugin_that_is_not_here_is_named(
     assert "SmsReader (of sms 2)" in said or "SmsReader (of sms" in said
     assert "--reader says how to read" in said
     assert predict(bundles["plain"], given, "--reader", "csv") == 0
-
-
-@pytest.mark.parametrize(
-    ("name", "ending"),
-    [("a.csv", ".csv"), ("b/A.CSV.gz", ".csv.gz"), ("x.gz", ".gz"), ("noend", ""), ("v1.2.tsv", ".tsv")],
-)
-def test_endings(name: str, ending: str) -> None:
-    assert ending_of(name) == ending
 
 
 # Rows that hold nothing to read ---------------------------------------------------------------------------------------
@@ -251,7 +259,7 @@ def test_ids_that_repeat_or_are_missing_are_said(
     said = capsys.readouterr().err
     assert "2 ids are empty, the first in row 3." in said
     assert "3 rows repeat the id of an earlier row, such as row 6 that of row 2." in said
-    assert table_of(given)["id"].to_pylist() == ids
+    assert table_of(given)["id"].to_pylist() == [name or None for name in ids]
     capsys.readouterr()
     assert predict(bundles["plain"], table_file(tmp_path, ["fire"] * 3, ["a", "b", "c"])) == 0
     assert "id" not in capsys.readouterr().err.split()
@@ -268,6 +276,19 @@ def test_ids_that_repeat_are_refused_where_they_join(
             capsys.readouterr()
             assert main(verb) == 2
             assert said in capsys.readouterr().err
+
+
+def test_ids_are_written_as_a_fit_writes_them(
+    bundles: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = table_file(tmp_path, ["fire", "rain"], pa.array([7.0, 12.0]))
+    assert predict(bundles["plain"], given) == 0
+    assert table_of(given)["id"].to_pylist() == ["7", "12"]
+    given = table_file(tmp_path, ["fire", "rain"], pa.array([1.29403e18, 7.0]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert predict(bundles["plain"], given) == 0
+    assert "1 of 2 ids in column 'id' lost digits" in capsys.readouterr().err
 
 
 # Rows that cannot be read ---------------------------------------------------------------------------------------------

@@ -10,10 +10,9 @@ from typing import Any
 from tocsin.arguments import Origin, fault_of_arguments
 from tocsin.text.reader_names import reader_record
 from tocsin.text.reading import Reader
+from tocsin.text.streams import inner_suffix
 
-__all__ = ["SavedReading", "ending_of", "reading_from_plain", "saved_reading"]
-
-_PACKED = (".gz", ".zst")
+__all__ = ["SavedReading", "reading_from_plain", "saved_reading"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class SavedReading:
     Args:
         reader: The mapping that `make_reader` takes; None where each file's ending chose its reader.
         origin: The distribution that offers it; None where that is not known.
-        endings: Of the fit's files, in lower case: files of these are read by that reader.
+        endings: Of the fit's files, in lower case, unpacked: files of these are read by that reader.
         text: Column of the message.
         id: Column that identifies it; None for none.
         lang: Column of its language code; None for none.
@@ -35,13 +34,6 @@ class SavedReading:
     text: str
     id: str | None
     lang: str | None
-
-
-def ending_of(path: str | Path) -> str:
-    """The ending of a file's name in lower case, `.csv.gz` where it is packed."""
-    path = Path(path)
-    packed = path.suffix.lower() in _PACKED
-    return (f"{Path(path.stem).suffix}{path.suffix}" if packed else path.suffix).lower()
 
 
 def saved_reading(
@@ -64,7 +56,7 @@ def saved_reading(
     return SavedReading(
         None if reader is None else reader_record(reader),
         offered if offered is not None and offered.installable else None,
-        sorted({ending_of(file) for file in files}),
+        sorted({inner_suffix(Path(file)) for file in files}),
         str(columns["text"]),
         columns["id"],
         columns["lang"],

@@ -6,10 +6,12 @@ Axes: N messages of a batch, L labels.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tocsin.text.ids import IdColumn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,17 +76,20 @@ def open_source(options: argparse.Namespace) -> Source:
     def column(given: str | None, *names: str | None) -> str | None:
         if given is not None:
             return given
-        return next((name for name in names if name is not None and name in known), None)
+        return next((name for name in names if name is not None and _is_there(name, known)), None)
 
     text = column(options.text_column, fitted.text, usual.text) or usual.text
     identifier = column(options.id_column, fitted.id, usual.id)
     lang = column(options.lang_column, fitted.lang, usual.lang)
-    named = [options.id_column, options.lang_column, *options.keep]
+    named = [text, options.id_column, options.lang_column, *options.keep]
     if known:  # else the file has no readable row, which its reader says better
         try:
-            check_columns(path, [text, *(name for name in named if name is not None)], known)
+            flat = [
+                name for name in named if name is not None and (name in known or not _is_there(name, known))
+            ]
+            check_columns(path, flat, known)
         except DataError as error:
-            if text in known:
+            if _is_there(text, known):
                 raise
             looked = f"{text!r} was looked for"
             if options.text_column is None and fitted.text != text:
@@ -97,26 +102,32 @@ def open_source(options: argparse.Namespace) -> Source:
     return Source(path, reader, text, identifier, lang, note.strip())
 
 
+def _is_there(name: str, known: Sequence[str]) -> bool:
+    """Whether a file has a column, or one that may hold it nested: `user` for `user.name`."""
+    parts = name.split(".")
+    return any(".".join(parts[:size]) in known for size in range(len(parts), 0, -1))
+
+
 def _reader(options: argparse.Namespace, fitted: SavedReading, path: Path) -> tuple[Reader, str]:
     """The reader, and what is to be said of it."""
-    from tocsin.bundles.reading import ending_of
     from tocsin.cli.readers import named_reader
     from tocsin.errors import ConfigError
     from tocsin.plugins.manager import load_plugins
     from tocsin.text.reader_names import make_reader
     from tocsin.text.readers import reader_for
+    from tocsin.text.streams import inner_suffix
 
     if options.reader is not None:
         return named_reader(options.reader), ""
-    if fitted.reader is None or ending_of(path) not in fitted.endings:
+    if fitted.reader is None or inner_suffix(path) not in fitted.endings:
         return reader_for(path), ""
     try:
         reader = make_reader(fitted.reader, load_plugins(roles=["reader"]).components("reader"))
     except ConfigError as error:
         offered = f" (of {fitted.origin})" if fitted.origin is not None else ""
         raise ConfigError(
-            f"the bundle was fitted on files of the ending {ending_of(path)} as {fitted.reader['class_path']}{offered} "
-            f"reads them, and that cannot be had here: {error}. --reader says how to read {path}."
+            f"the fit read files of the ending {inner_suffix(path)} by {fitted.reader['class_path']}{offered}, which "
+            f"cannot be had here: {error}. --reader says how to read {path}."
         ) from error
     options_shown = ", ".join(
         f"{name}={value!r}" for name, value in reader.arguments.items() if value is not None
@@ -147,7 +158,8 @@ class TablePredictor:
     unknown: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        self._ids = _Ids()
+        self._repeats = _Repeats()
+        self._ids = None if self.source.id is None else IdColumn(self.source.path, self.source.id)
 
     @property
     def predicted(self) -> int:
@@ -179,6 +191,8 @@ class TablePredictor:
                 yield pa.Table.from_batches([self._predicted(batch, lang, advance)])
                 if first:
                     self._check_unknown()
+        if self._ids is not None:
+            self._ids.warn()
         if not self.predicted:
             cause = f" The first: {self.bad[0]}" if self.bad else ""
             raise DataError(
@@ -197,8 +211,7 @@ class TablePredictor:
         good = [row for row in range(batch.num_rows) if first + row not in unreadable]
         self.rows += batch.num_rows
         taken = batch.take(pa.array(good, pa.int64())) if len(good) < batch.num_rows else batch
-        numbers = np.array(good, dtype=np.int64) + first  # rows in the file
-        texts = self._texts(taken.column(self.source.text), numbers)
+        texts = self._texts(taken.column(self.source.text), np.array(good, dtype=np.int64) + first)
         langs: Any = self.options.lang
         if langs is None and lang is not None:
             langs = taken.column(lang).cast(pa.string()).to_pylist()
@@ -208,7 +221,7 @@ class TablePredictor:
         self.empty += int(found.undecided.sum()) - missing
         self.tokens += int(found.tokens.sum())
         self.unknown += int(found.unknown.sum())
-        columns = {"id": self._identified(taken, numbers)}
+        columns = {"id": self._identified(batch, good, first)}
         columns |= {name: taken.column(name) for name in self.options.keep}
         return pa.record_batch(columns | self._scores(found))
 
@@ -225,13 +238,15 @@ class TablePredictor:
                 )
         return texts
 
-    def _identified(self, taken: pa.RecordBatch, numbers: np.ndarray) -> pa.Array:
+    def _identified(self, batch: pa.RecordBatch, good: list[int], first: int) -> pa.Array:
+        import numpy as np
         import pyarrow as pa
 
-        if self.source.id is None:
-            return pa.array(map(str, numbers.tolist()), pa.string())
-        ids = taken.column(self.source.id).cast(pa.string())
-        self._ids.see(ids, numbers)
+        if self._ids is None or self.source.id is None:
+            return pa.array([str(first + row) for row in good], pa.string())
+        # As a fit writes them, so that the predictions join with its scores.
+        ids = self._ids.strings(batch.column(self.source.id), first).take(pa.array(good, pa.int64()))
+        self._repeats.see(ids, np.array(good, dtype=np.int64) + first)
         return ids
 
     def _scores(self, found: Predictions) -> dict[str, pa.Array]:
@@ -284,14 +299,14 @@ class TablePredictor:
                 f"The model's tokenizer does not know {self.unknown / self.tokens:.0%} of the table's tokens; "
                 "predictions are of little use."
             )
-        lines += self._ids.remarks()
+        lines += self._repeats.remarks()
         lines += [f"left out: {error}" for error in self.bad[:_SHOWN]]
         if len(self.bad) > _SHOWN:
             lines.append(f"left out: {len(self.bad) - _SHOWN:,} more rows")
         return lines
 
 
-class _Ids:
+class _Repeats:
     """Counts ids that are missing or repeat; of each it keeps 16 bytes, so that tables of any size go through."""
 
     def __init__(self) -> None:
