@@ -23,13 +23,15 @@ from tocsin.batches.pair_key import pairs_key
 from tocsin.batches.pair_rows import PairRows, side_sentences
 from tocsin.batches.pair_sampler import PairSampler, Sentences
 from tocsin.batches.pair_sampling import PairOrder, Sampling, shares
+from tocsin.batches.position import check_data, next_step
 from tocsin.batches.protocols import ReadsTokens
 from tocsin.batches.rows import StepLoader
 from tocsin.batches.sentences import PairStep, SentencePass
 from tocsin.batches.settings import check_pair_settings, check_share, packs_passes, pass_budget
 from tocsin.batches.unknown import check_unknown, unknown_share
-from tocsin.errors import ConfigError, DataError
-from tocsin.files import cache_folder, whole_folder
+from tocsin.checksums import cached_folder
+from tocsin.errors import ConfigError
+from tocsin.files import cache_folder
 from tocsin.text.cleaners import Cleaner, NoCleaner
 from tocsin.text.pairs import PairReader
 from tocsin.text.progress import progress_bar, table_console
@@ -37,6 +39,9 @@ from tocsin.text.progress import progress_bar, table_console
 __all__ = ["ParallelSentences"]
 
 _TOKENISED_AT_ONCE = 8192
+
+# What a position means nothing without.
+_COMPARED = ("corpus", "pairs_per_epoch", "batch_size", "pool_steps", "max_length", "seed")
 
 
 class ParallelSentences(LightningDataModule):
@@ -160,16 +165,8 @@ class ParallelSentences(LightningDataModule):
             files = {name: sorted(self._files(name).values()) for name in self.sources}
             self._pairs_key = pairs_key(self.sources, files, rules)
             path = self._folder("pairs") / self._pairs_key
-            if not path.is_dir():
-                try:
-                    with whole_folder(path) as part:
-                        build_pairs(part, self.sources, rules, progress=True)
-                except OSError as error:
-                    raise DataError(
-                        f"the filtered pairs cannot be written ({error.strerror or error}). Set data.init_args.cache "
-                        "or TOCSIN_CACHE to a folder with room that can be written.",
-                        file=path.parent,
-                    ) from error
+            sources = self.sources
+            path = cached_folder(path, lambda part: build_pairs(part, sources, rules, progress=True))
             self._pairs = PairCorpus(path)
         return self._pairs
 
@@ -351,6 +348,8 @@ class ParallelSentences(LightningDataModule):
         rows = self._pair_rows("train")
         self._sampler = self._steps(rows, *self._ranks())
         if self._position is not None:
+            now = {**self._sampler.state_dict(), "max_length": self.max_length}
+            check_data(self._position, {name: now[name] for name in _COMPARED})
             self._sampler.load_state_dict(self._position)
             self._position = None
         return StepLoader(rows, batch_sampler=self._sampler, collate_fn=rows.step)
@@ -405,11 +404,13 @@ class ParallelSentences(LightningDataModule):
         """Position in the training data, as plain data: the next epoch and optimiser step."""
         if self._sampler is None or self.trainer is None:
             return {}
-        # Counted from the steps that were trained, not from the loader, which may have fetched ahead.
-        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress
-        done = progress.total.processed
-        epoch, step = divmod(done, max(1, int(self.trainer.num_training_batches)))
-        return {**self._sampler.state_dict(), "epoch": epoch, "step": step}
+        epoch, step = next_step(self.trainer)
+        return {
+            **self._sampler.state_dict(),
+            "max_length": self.max_length,
+            "epoch": epoch,
+            "step": step,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take a position; it is applied when the training loader is made."""

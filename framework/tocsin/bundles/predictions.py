@@ -12,17 +12,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tocsin.bundle_files import BundleWarning
 from tocsin.bundles.predictor import TokenCounts
 from tocsin.errors import BundleError, ConfigError, DataError
 from tocsin.scores.chain import Chain
 from tocsin.scores.table import ScoresTable
 from tocsin.text.inputs import as_langs, as_texts
 
-__all__ = ["BundleWarning", "Predictions", "PredictsLabels", "table_of_texts"]
-
-
-class BundleWarning(UserWarning):
-    """A bundle gives less than it could: its chain cannot be used, or languages are not told."""
+__all__ = ["Predictions", "PredictsLabels", "table_of_texts"]
 
 
 @dataclass(frozen=True)

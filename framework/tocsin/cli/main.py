@@ -49,6 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print_lines(f"tocsin: {error}", stderr=True)
         return USER_ERROR
+    except ImportError as error:
+        from tocsin.plugins.packages import missing_package
+
+        missing = missing_package(error)
+        if not missing or os.environ.get("TOCSIN_TRACEBACK") == "1":
+            raise
+        print(f"tocsin: {missing}", file=sys.stderr)
+        return USER_ERROR
     except KeyboardInterrupt:
         print("tocsin: interrupted", file=sys.stderr)
         return INTERRUPTED
