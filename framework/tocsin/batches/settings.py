@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,9 +37,21 @@ def packs_passes(trainer: Any) -> bool:
     return packs is not None and bool(packs(trainer.strategy.root_device))
 
 
-def as_list(names: str | list[str] | None) -> list[str]:
-    """Return one name, several or none as a list."""
-    return [] if names is None else [names] if isinstance(names, str) else list(names)
+def as_list(names: Any) -> list[str]:
+    """Return one file's name, several or none as a list.
+
+    Raises:
+        ConfigError: It is something else, such as a table in memory, or holds something else.
+    """
+    if names is None:
+        return []
+    given = [names] if isinstance(names, str | os.PathLike) else names
+    if not isinstance(given, list | tuple) or not all(isinstance(name, str | os.PathLike) for name in given):
+        raise ConfigError(
+            f"Files of messages are given as {type(names).__name__}; wanted are the name of a file, or a list of names. "
+            "Write a table in memory to a file first, such as Parquet."
+        )
+    return [os.fspath(name) for name in given]
 
 
 def check_counts(**counts: int) -> None:
