@@ -290,6 +290,7 @@ def test_a_table_is_read_as_the_command_line_says(
         ("match", "p.parquet", "lang", 4, None, "row 4: column 'lang' is null"),
         ("match", "p.csv", "lang", 3, "fra", "row 3: language 'fra' has this pair alone"),
         ("sts", "p.csv", "text", 2, "", "row 2: column 'text' is empty"),
+        ("sts", "p.csv", "text", 2, "\u200b", "row 2: column 'text' is empty"),
         ("sts", "p.csv", "score", 1, "high", "row 1: column 'score' is 'high'"),
         ("sts", "p.csv", "score", 1, "inf", "row 1: column 'score' is 'inf'"),
         ("sts", "p.parquet", "score", 2, None, "row 2: column 'score' is null"),

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tocsin.text.ids import IdColumn
-
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
@@ -158,6 +156,8 @@ class TablePredictor:
     unknown: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
+        from tocsin.text.ids import IdColumn
+
         self._repeats = _Repeats()
         self._ids = None if self.source.id is None else IdColumn(self.source.path, self.source.id)
 

@@ -152,8 +152,9 @@ def _conditions(where: Sequence[str]) -> dict[str, set[str]]:
 
 def _text(value: Any, column: str, path: Path, row: int) -> str:
     from tocsin.errors import DataError
+    from tocsin.text.inputs import has_content
 
-    if isinstance(value, str) and value.strip():
+    if isinstance(value, str) and has_content(value):
         return value
     what = "null" if value is None else "empty" if isinstance(value, str) else f"a {type(value).__name__}"
     raise DataError(
