@@ -329,3 +329,16 @@ def test_tokens_before_setup_and_a_model_without_a_tokenizer_are_refused(file: P
     with pytest.raises(ConfigError, match=r"NoneType offers none. Use MultilabelClassifier"):
         data.prepare_data()
     assert data.state_dict() == {}
+
+
+@pytest.mark.parametrize(
+    "given", [pa.table({"text": ["fire"]}), {"text": "fire"}, 3, [None], [["a.csv"]], b"a.csv"]
+)
+def test_what_is_no_file_name_is_refused(given: Any) -> None:
+    with pytest.raises(ConfigError, match="Files of messages are given as"):
+        LabelledMessages(Columns(list(LABELS)), train=given)
+
+
+def test_one_file_or_several_by_name_or_path() -> None:
+    for given in ("a.csv", Path("a.csv"), ["a.csv"], ("a.csv",), [Path("a.csv")]):
+        assert LabelledMessages(Columns(list(LABELS)), train=given).files["train"] == ["a.csv"]  # type: ignore[arg-type]

@@ -263,6 +263,25 @@ def spoilt(path: Path, column: str, row: int, value: Any) -> Path:
     return path
 
 
+@pytest.mark.parametrize("verb", ["match", "sts"])
+def test_a_table_is_read_as_the_command_line_says(
+    place: Path, tmp_path: Path, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pq.read_table(place / ("pairs.parquet" if verb == "match" else "scored.parquet"))
+    columns = ["lang", "english", "text"] if verb == "match" else ["lang", "sentence1", "sentence2", "score"]
+    path = tmp_path / "pairs.data"
+    lines = [columns, *(map(str, row.values()) for row in table.select(columns).to_pylist())]
+    path.write_text("".join(";".join(line) + "\n" for line in lines))
+    arguments = [verb, "--bundle", str(place / "bundle"), "--draws", "10", "--json", "--pairs"]
+    assert main([*arguments, str(path)]) == 2
+    assert "'.data'" in capsys.readouterr().err
+    found = run(capsys, *arguments[:-2], "--pairs", path, "--reader", "csv:delimiter=;")
+    wanted = run(
+        capsys, *arguments[:-2], "--pairs", place / f"{'pairs' if verb == 'match' else 'scored'}.parquet"
+    )
+    assert found["models"][0]["macro"] == wanted["models"][0]["macro"]
+
+
 @pytest.mark.parametrize(
     ("verb", "name", "column", "row", "value", "message"),
     [

@@ -22,7 +22,15 @@ from tocsin.batches.rare_labels import RareLabelWarning, check_rare_labels
 from tocsin.batches.reading import SplitWarning, assemble_corpus
 from tocsin.batches.rows import SplitRows, StepLoader
 from tocsin.batches.sampler import PassSampler, StepSampler
-from tocsin.batches.settings import as_list, check_counts, check_settings, packs_passes, pass_budget
+from tocsin.batches.settings import (
+    as_list,
+    check_counts,
+    check_settings,
+    check_share,
+    packs_passes,
+    pass_budget,
+)
+from tocsin.batches.unknown import check_unknown, unknown_share
 from tocsin.errors import ConfigError, DataError
 from tocsin.files import cache_folder
 from tocsin.labels.schemes import LabelScheme
@@ -60,6 +68,8 @@ class LabelledMessages(LightningDataModule):
         splitter: How rows are divided; null: GroupedSplit by duplicates.
         max_messages: Most messages of a split that are used, such as {train: 6000}, drawn by a seeded hash of the id.
         max_length: Tokens a message keeps at most, special tokens included.
+        max_unknown: Largest share of the messages' tokens that the tokenizer may not know, from 0 to 1; a corpus with
+            more is refused, since little can be learned from it. 1 allows any.
         batch_size: Messages of one optimiser step, over all devices.
         tokens_per_pass: Tokens that go through the model at once, padding included where it computes padding; bounds
             memory, changes no result. null: 1,024 on a CPU, 16,384 on a GPU.
@@ -94,6 +104,7 @@ class LabelledMessages(LightningDataModule):
         splitter: Splitter | None = None,
         max_messages: dict[str, int] | None = None,
         max_length: int = 128,
+        max_unknown: float = 0.5,
         batch_size: int = 32,
         tokens_per_pass: int | None = None,
         pool_steps: int = 1,
@@ -127,7 +138,7 @@ class LabelledMessages(LightningDataModule):
         separate = validation is not None or test is not None
         self.splitter: Splitter | None = splitter or (None if separate else GroupedSplit())
         self.max_messages = dict(max_messages or {})
-        self.max_length = max_length
+        self.max_length, self.max_unknown = max_length, check_share("LabelledMessages", max_unknown)
         self.batch_size = batch_size
         self.tokens_per_pass = tokens_per_pass
         self.pool_steps = pool_steps
@@ -247,6 +258,8 @@ class LabelledMessages(LightningDataModule):
         texts = corpus.table["text"]
         with progress_bar("tokenising", len(texts), unit="messages", show=not path.exists()) as advance:
             self._tokens = TokenStore.build(path, texts, tokenizer, self.max_length, model.prompt, advance)
+        share = unknown_share(self._tokens, tokenizer, model.prompt)
+        check_unknown(share, self.max_unknown, "the messages", tokenizer)
 
     def _audit(self) -> Audit:
         corpus, tokens = self.corpus(), self._store()

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tocsin.batches.corpus import SPLITS
 from tocsin.errors import ConfigError
 
-__all__ = ["as_list", "check_counts", "check_pair_settings", "check_settings", "packs_passes", "pass_budget"]
+__all__ = [
+    "as_list",
+    "check_counts",
+    "check_pair_settings",
+    "check_settings",
+    "check_share",
+    "packs_passes",
+    "pass_budget",
+]
 
 # Measured on two cores: small passes keep activations in the processor's cache; a GPU wants large matrices.
 _TOKENS_PER_PASS = {"cpu": 1024, "cuda": 16384}
@@ -28,9 +37,21 @@ def packs_passes(trainer: Any) -> bool:
     return packs is not None and bool(packs(trainer.strategy.root_device))
 
 
-def as_list(names: str | list[str] | None) -> list[str]:
-    """Return one name, several or none as a list."""
-    return [] if names is None else [names] if isinstance(names, str) else list(names)
+def as_list(names: Any) -> list[str]:
+    """Return one file's name, several or none as a list.
+
+    Raises:
+        ConfigError: It is something else, such as a table in memory, or holds something else.
+    """
+    if names is None:
+        return []
+    given = [names] if isinstance(names, str | os.PathLike) else names
+    if not isinstance(given, list | tuple) or not all(isinstance(name, str | os.PathLike) for name in given):
+        raise ConfigError(
+            f"Files of messages are given as {type(names).__name__}; wanted are the name of a file, or a list of names. "
+            "Write a table in memory to a file first, such as Parquet."
+        )
+    return [os.fspath(name) for name in given]
 
 
 def check_counts(**counts: int) -> None:
@@ -38,6 +59,13 @@ def check_counts(**counts: int) -> None:
     for name, value in counts.items():
         if value < 1:
             raise ConfigError(f"LabelledMessages: {name} is {value}; wanted at least 1.")
+
+
+def check_share(data: str, max_unknown: float) -> float:
+    """Return `max_unknown`; ConfigError where it is no share from 0 to 1."""
+    if not 0 <= max_unknown <= 1:
+        raise ConfigError(f"{data}: max_unknown is {max_unknown}; wanted a share of tokens from 0 to 1.")
+    return max_unknown
 
 
 def check_settings(

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
     models = models_of(options)
     _check(options, models)
     names = {"english": options.english, "text": options.text, "lang": options.lang}
-    pairs = read_pairs(options.pairs, names, options.where)
+    pairs = read_pairs(options.pairs, names, options.where, reader=options.reader)
     places = by_language(pairs, options.max_pairs, options.seed)
     check_early(models, options.output)
     texts = Texts(pairs)

@@ -17,7 +17,7 @@ from tocsin.plugins.roles import OBSERVERS, ROLES
 if TYPE_CHECKING:
     from tocsin.plugins.registry import OffPlugin, OnPlugin, Registry
 
-__all__ = ["main"]
+__all__ = ["checked_plugins", "main"]
 
 _KINDS = {GROUP: "components", COMMANDS: "verb", DATASETS: "data set"}
 
@@ -55,9 +55,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(list(argv))
-    listed = _declared()
-    if options.check:
-        _load(listed)
+    listed = checked_plugins() if options.check else _declared()
     if options.json:
         facts = {"hook_api": GROUP, "plugins": [asdict(one) for one in listed]}
         print(json_escaped(json.dumps(facts, indent=2, ensure_ascii=False)))
@@ -66,6 +64,13 @@ def main(argv: Sequence[str]) -> int:
     else:
         _print(listed)
     return int(options.check and any(one.state == "broken" for one in listed))
+
+
+def checked_plugins() -> list[_Listed]:
+    """Load every installed plugin, and return what each offers or why it fails."""
+    listed = _declared()
+    _load(listed)
+    return listed
 
 
 def _declared() -> list[_Listed]:

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
         "score": options.score,
         "lang": options.lang,
     }
-    pairs = read_pairs(options.pairs, columns, options.where, numbers=("score",))
+    pairs = read_pairs(options.pairs, columns, options.where, numbers=("score",), reader=options.reader)
     places = by_language(pairs)
     all_scores_N = np.array(pairs.columns["score"], np.float64)
     scores = {lang: all_scores_N[rows] for lang, rows in places.items()}

@@ -67,7 +67,7 @@ def check_encoding(encoding: str | None) -> str | None:
     try:
         "".encode(encoding)
         name = codecs.lookup(encoding).name
-    except (LookupError, UnicodeError, ValueError):
+    except (LookupError, UnicodeError, ValueError, TypeError):
         raise ConfigError(
             f"encoding is {encoding!r}; wanted was a name such as utf-8, cp1252 (Windows), latin-1 or utf-16"
         ) from None
