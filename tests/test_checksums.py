@@ -174,7 +174,7 @@ def test_every_damage_is_found(made: dict[str, Any], tmp_path: Path, name: str, 
     assert verify(copy) == []
 
 
-@pytest.mark.parametrize("name", (*NAMES[:4], "pairs", "converted encoder"))
+@pytest.mark.parametrize("name", [*NAMES[:4], "pairs", "converted encoder"])
 def test_missing_and_added_files_links_and_pipes_are_found(
     made: dict[str, Any], tmp_path: Path, name: str
 ) -> None:

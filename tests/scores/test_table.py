@@ -146,6 +146,11 @@ def repeated_id(path: Path) -> None:
     pq.write_table(pa.table({"id": [*"abcb"], "logit.fire": [0.1, 0.2, 0.3, 0.2]}), path)
 
 
+def later_format(path: Path) -> None:
+    table = make_table().to_arrow()
+    write_parquet(table.replace_schema_metadata({**table.schema.metadata, b"tocsin.format": b"2"}), path)
+
+
 def wrong_digest(path: Path) -> None:
     table = pq.read_table(path)
     write_parquet(
@@ -165,6 +170,7 @@ def wrong_digest(path: Path) -> None:
         (foreign, DataError, "This is no scores table.*it has text"),
         (words, DataError, "row 1: Column 'logit.fire' holds 'high'; numbers are wanted"),
         (wrong_target, DataError, "row 2.*target of message 'b' for label 'fire' is 2"),
+        (later_format, DataError, "format '2'; this version of Tocsin reads format 1"),
         (wrong_digest, LabelError, "label digest"),
         (repeated_id, DataError, r"The id 'b' stands in rows 2, 4; one row a message"),
     ],

@@ -42,7 +42,8 @@ from tocsin.scores.foreign import METADATA, own_facts, read_columns
 __all__ = ["PROBABILITY_LIMIT", "ScoresTable", "sigmoid", "verify_scores"]
 
 _PREFIXES = ("logit.", "prob.", "calibrated.", "decision.", "target.")
-_RESERVED = ("labels", "labels_digest", "digest")
+_RESERVED = ("labels", "labels_digest", "digest", "format")
+_FORMAT = "1"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -282,6 +283,7 @@ class ScoresTable:
                 columns["target." + label] = pa.array(values, mask=unknown)
         facts = {
             **self.metadata,
+            "format": _FORMAT,
             "labels": json.dumps(list(self.labels), ensure_ascii=False),
             "labels_digest": self.labels_digest,
         }
@@ -293,6 +295,12 @@ class ScoresTable:
         """Build from an Arrow table with the columns above; `file` is named in errors. Raises as `read`."""
         names = table.column_names
         facts = own_facts(table)
+        if facts.get("format", _FORMAT) != _FORMAT:
+            raise DataError(
+                f"The scores are of format {facts['format'][:40]!r}; this version of Tocsin reads format {_FORMAT}. "
+                "Install the version that wrote them, or score the messages again.",
+                file=file,
+            )
         kind = next((p for p in ("logit.", "prob.") if any(name.startswith(p) for name in names)), None)
         if kind is None or "id" not in names:
             raise DataError(
