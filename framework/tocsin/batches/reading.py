@@ -14,10 +14,13 @@ from tocsin.errors import DataError
 from tocsin.labels.schemes import LabelScheme
 from tocsin.text.cleaners import Cleaner
 from tocsin.text.messages import read_messages
-from tocsin.text.readers import Reader, resolve_data_path
+from tocsin.text.readers import Reader, reader_for, resolve_data_path
 from tocsin.text.splitters import Splitter, crossing_texts
 
 __all__ = ["SplitWarning", "assemble_corpus"]
+
+
+_LISTING = ("labels", "label", "tags", "tag", "categories", "category", "classes", "class", "topics", "topic")
 
 
 class SplitWarning(UserWarning):
@@ -71,17 +74,22 @@ def assemble_corpus(
                 file=path,
             )
     # All files in one call: ids are made unique over all of them, and types are compared between them.
-    messages = read_messages(
-        given,
-        text=text,
-        id=id,
-        lang=lang,
-        extra=extra,
-        cleaner=cleaner,
-        on_empty=on_empty,
-        reader=reader,
-        progress=True,
-    )
+    try:
+        messages = read_messages(
+            given,
+            text=text,
+            id=id,
+            lang=lang,
+            extra=extra,
+            cleaner=cleaner,
+            on_empty=on_empty,
+            reader=reader,
+            progress=True,
+        )
+    except DataError as error:
+        if advice := _advice(labels, error, reader):
+            raise DataError(f"{error}. {advice}") from None
+        raise
     table = messages.table
     facts = {
         name: getattr(messages, name)
@@ -113,3 +121,21 @@ def assemble_corpus(
     for sentence in crossing:
         rank_zero_warn(sentence, category=SplitWarning)
     return corpus
+
+
+def _advice(labels: LabelScheme, error: DataError, reader: Reader | None) -> str:
+    """Say how labels are read that one column lists, where the columns of all labels are missing; "" otherwise."""
+    if error.file is None or error.row is not None:
+        return ""
+    path = Path(error.file)
+    try:
+        existing = (reader or reader_for(path)).columns(path)
+    except DataError:
+        return ""
+    listing = next((name for name in existing if name.strip().casefold() in _LISTING), None)
+    if listing is None or any(name in existing for name in labels.columns):
+        return ""
+    return (
+        f"If {listing!r} lists the labels of a message, read it with the label scheme Lists: labels: {{class_path: Lists, "
+        f"init_args: {{column: {listing}, names: [{', '.join(labels.names[:3])}{', …' if len(labels.names) > 3 else ''}]}}}}"
+    )

@@ -283,10 +283,11 @@ def _panels(
     note: str,
     pooled: bool = False,
 ) -> Figure | None:
-    """Small figures of equal axes, one a label with a positive, most frequent first; None when there is none."""
+    """Small figures of equal axes, one a label with a positive and a negative, most frequent first; None without any."""
     targets_NL = table.known_targets("A figure")
     positives_L = (targets_NL == 1).sum(axis=0)
-    labels = [int(i) for i in np.argsort(-positives_L, kind="stable") if positives_L[i]]
+    both_L = (positives_L > 0) & (targets_NL == 0).any(axis=0)
+    labels = [int(i) for i in np.argsort(-positives_L, kind="stable") if both_L[i]]
     if not labels:
         return None
     shown: list[int | None] = [*([None] if pooled else []), *labels][:most]

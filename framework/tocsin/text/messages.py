@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -257,25 +258,36 @@ def _encoded(texts: list[str]) -> pa.Array:
 
 
 def _concatenated(tables: list[pa.Table], paths: Sequence[Path]) -> pa.Table:
+    """Join the tables; columns whose types no type holds together (numbers here, text there) become text in all."""
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except (pa.ArrowTypeError, pa.ArrowInvalid):
-        first = tables[0].schema
-        for table, path in zip(tables, [*paths] * len(tables), strict=False):
-            for column in table.schema:
-                wanted = first.field(column.name).type
-                try:
-                    pa.unify_schemas(
-                        [pa.schema([(column.name, wanted)]), pa.schema([column])],
-                        promote_options="permissive",
-                    )
-                except (pa.ArrowTypeError, pa.ArrowInvalid):
-                    raise DataError(
-                        f"column {column.name!r} holds {column.type} here but {wanted} in {paths[0]}; "
-                        "write both alike",
-                        file=path,
-                    ) from None
-        raise
+        names = tables[0].column_names
+    for name in names:
+        parts = [pa.schema([table.schema.field(name)]) for table in tables]
+        try:
+            pa.unify_schemas(parts, promote_options="permissive")
+        except (pa.ArrowTypeError, pa.ArrowInvalid):
+            at = names.index(name)
+            tables = [table.set_column(at, name, _as_text(table, at, paths)) for table in tables]
+    return pa.concat_tables(tables, promote_options="permissive")
+
+
+def _as_text(table: pa.Table, at: int, paths: Sequence[Path]) -> pa.ChunkedArray:
+    """Return a column as text: 3, 3.0 and "3" are "3" (as text has them), true is "true", a list is JSON."""
+    column = table.column(at)
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    try:
+        if pa.types.is_nested(column.type):
+            texts = [None if value is None else json.dumps(value) for value in column.to_pylist()]
+            return pa.chunked_array([pa.array(texts, pa.string())])
+        return column.cast(pa.string())
+    except (pa.ArrowException, TypeError):
+        raise DataError(
+            f"column {table.column_names[at]!r} holds {column.type} here and another kind in other files; write both alike",
+            file=str(table["file"][0]) if table.num_rows else paths[0],
+        ) from None
 
 
 def _with_unique_ids(table: pa.Table, files: list[str], result: Messages, *, has_ids: bool) -> pa.Table:
