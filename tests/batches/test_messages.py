@@ -202,7 +202,7 @@ def test_an_unknown_label_is_refused_with_a_hint(file: Path) -> None:
 def test_whatever_tokens_depend_on_is_in_the_cache_key(tmp_path: Path, ready: Any) -> None:
     rows = [{**row, "other": row["text"]} for row in messages(20)]
     path = message_file(tmp_path / "m.parquet", rows)
-    changed = message_file(tmp_path / "n.parquet", [{**row, "water": 1} for row in rows])
+    changed = message_file(tmp_path / "n.parquet", [{**row, "water": 1 - row["water"]} for row in rows])
     prepared = {
         "as it is": ready(tiny_data(path)),
         "cleaner": ready(tiny_data(path, cleaner=TweetCleaner())),

@@ -77,12 +77,28 @@ def test_several_files_in_order(tmp_path: Path) -> None:
     assert table["n"].to_pylist() == [1, 0, 1]
 
 
-def test_files_that_disagree_about_a_type(csv: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.jsonl"
-    other.write_text('{"id":"c","text":"z","related":1}\n')
-    with pytest.raises(DataError, match="'related' holds int64 here but string in") as caught:
-        read(csv, other, extra=["related"])
-    assert caught.value.file == str(other)
+def test_files_that_disagree_about_a_type_are_read_as_text(tmp_path: Path) -> None:
+    values = {
+        "a.parquet": pa.array([3, 1, None]),
+        "b.parquet": pa.array([3.0, 0.5, None]),
+        "c.parquet": pa.array([True, False, None]),
+        "d.parquet": pa.array(["3", "x", None]).dictionary_encode(),
+        "e.parquet": pa.array([["x", "y"], [], None]),
+        "f.parquet": pa.nulls(3),
+    }
+    for name, column in values.items():
+        pq.write_table(pa.table({"id": [f"{name}{n}" for n in range(3)], "text": ["a", "b", "c"], "k": column}), tmp_path / name)
+    found = read(*(tmp_path / name for name in values), extra=["k"]).table["k"].to_pylist()
+    wanted = ["3", "1", None, "3", "0.5", None, "true", "false", None, "3", "x", None, '["x", "y"]', "[]"]
+    assert found == [*wanted, None, None, None, None]
+
+
+def test_types_that_text_cannot_hold_are_refused(tmp_path: Path) -> None:
+    for name, column in {"a": pa.array([1]), "b": pa.array([b"\xff"])}.items():
+        pq.write_table(pa.table({"id": [name], "text": ["a"], "k": column}), tmp_path / f"{name}.parquet")
+    with pytest.raises(DataError, match="'k' holds binary here and another kind in other files") as caught:
+        read(tmp_path / "a.parquet", tmp_path / "b.parquet", extra=["k"])
+    assert caught.value.file == str(tmp_path / "b.parquet")
 
 
 class TestIds:

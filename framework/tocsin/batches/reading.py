@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from tocsin.batches.corpus import SPLITS, Corpus, choose_rows
 from tocsin.errors import DataError
+from tocsin.labels.names import check_names
 from tocsin.labels.schemes import LabelScheme
 from tocsin.text.cleaners import Cleaner
 from tocsin.text.messages import read_messages
@@ -45,7 +46,7 @@ def assemble_corpus(
     """Read, clean, split and label the messages of some files.
 
     Args:
-        labels: Reads the targets.
+        labels: Reads the targets; its names are known.
         files: The files of each split, by its name; all under "train" where a splitter divides them.
         text: See `read_messages`.
         id: See `read_messages`.
@@ -62,6 +63,7 @@ def assemble_corpus(
         DataError: A file or a row of it is faulty, or no message is left to train on.
         LabelError: A label is missing from the files, or has a value that means nothing.
     """
+    check_names(labels.names, type(labels).__name__)
     extra = list(dict.fromkeys([*labels.columns, *slices, *(splitter.columns if splitter else ())]))
     paths: dict[str, list[Path]] = {
         split: [resolve_data_path(name) for name in names] for split, names in files.items()

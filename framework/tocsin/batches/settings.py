@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tocsin.batches.corpus import SPLITS
 from tocsin.errors import ConfigError
 
-__all__ = ["as_list", "check_counts", "check_pair_settings", "check_settings", "packs_passes", "pass_budget"]
+__all__ = ["check_counts", "check_pair_settings", "check_settings", "file_names", "packs_passes", "pass_budget"]
 
 # Measured on two cores: small passes keep activations in the processor's cache; a GPU wants large matrices.
 _TOKENS_PER_PASS = {"cpu": 1024, "cuda": 16384}
@@ -28,9 +29,42 @@ def packs_passes(trainer: Any) -> bool:
     return packs is not None and bool(packs(trainer.strategy.root_device))
 
 
-def as_list(names: str | list[str] | None) -> list[str]:
-    """Return one name, several or none as a list."""
-    return [] if names is None else [names] if isinstance(names, str) else list(names)
+def file_names(names: object, setting: str, *, needed: bool = False) -> list[str]:
+    """Return one file name, several or none as a list.
+
+    Args:
+        names: A path, a list of paths, or None for none.
+        setting: What holds it, for messages.
+        needed: Refuse none.
+
+    Raises:
+        ConfigError: It is neither; says what it is, and that tables in memory have to be written first.
+    """
+    if names is None and not needed:
+        return []
+    several = [*names] if isinstance(names, list | tuple) else [names]
+    wrong = next((one for one in several if not isinstance(one, str | os.PathLike) or not str(one).strip()), several)
+    if several and wrong is several:
+        return [os.fspath(one) for one in several]
+    if not several and not needed:
+        return []
+    what = "an empty list" if not several else words_of(wrong)
+    written = (
+        " Write a table to a file first: frame.to_parquet('train.parquet')." if hasattr(wrong, "columns") else ""
+    )
+    raise ConfigError(
+        f"LabelledMessages: {setting} is {what}; wanted is the path of a message file (Parquet, CSV, TSV, JSON lines), "
+        f"or a list of such paths.{written}"
+    )
+
+
+def words_of(value: object) -> str:
+    """Say what a value is without showing what is in it: a table may hold private messages."""
+    if value is None:
+        return "null"
+    if isinstance(value, str | int | float):
+        return repr(value) if len(repr(value)) <= 60 else f"a {type(value).__name__} of {len(repr(value))} characters"
+    return f"a {type(value).__name__}"
 
 
 def check_counts(**counts: int) -> None:
