@@ -89,21 +89,19 @@ def f_beta(hits: np.ndarray, false_alarms: np.ndarray, missed: np.ndarray, beta:
 
 
 def best_fbeta(cuts: Cuts, beta: float = 1.0) -> float | None:
-    """Return the threshold with the highest F-beta, the highest of several; None without both classes."""
-    if not cuts.positives or not cuts.negatives:
+    """Return the threshold with the highest F-beta, the highest of several; None without a positive."""
+    if not cuts.positives:
         return None
     values = f_beta(cuts.hits_C, cuts.alarms_C, cuts.positives - cuts.hits_C, beta)
     return float(cuts.thresholds_C[int(np.argmax(values))])
 
 
 def best_shared_fbeta(labels: Sequence[Cuts], beta: float = 1.0) -> float | None:
-    """Return the one threshold (of 721) with the highest mean F-beta over labels that have positives and negatives; None
-    without any.
-    """
+    """Return the one threshold (of 721) with the highest mean F-beta over labels; None where none has a positive."""
     thresholds = sigmoid(_GRID)[::-1]
     values = []
     for cuts in labels:
-        if cuts.positives and cuts.negatives:
+        if cuts.positives:
             hits, alarms = cuts.at(thresholds)
             values.append(f_beta(hits, alarms, cuts.positives - hits, beta))
     return float(thresholds[int(np.argmax(np.mean(values, axis=0)))]) if values else None
