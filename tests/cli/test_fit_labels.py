@@ -44,7 +44,9 @@ def without_zeros(row: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key not in NAMES or value == 1}
 
 
-def test_what_is_left_out_is_unknown_and_has_no_figures(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_left_out_is_unknown_and_has_no_figures(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     given = write(work, [without_zeros(row) for row in messages(60)])
     assert main(["fit", *given]) == 0
     shown = " ".join(capsys.readouterr().err.split())
@@ -53,7 +55,7 @@ def test_what_is_left_out_is_unknown_and_has_no_figures(work: Path, capsys: pyte
     assert "labels.init_args.blank: 0" in shown
     run = work / "runs" / "tiny" / "latest-fit"
     path = str(run / "scores" / "validation.parquet")
-    assert main(["evaluate", path, "--json"]) == 0
+    assert main(["evaluate", "--scores", path, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     text = json.dumps(found)
     assert '"macro_f1": null' in text
@@ -79,14 +81,17 @@ def test_a_split_without_labels_ends_a_fit_before_it_trains(
 ) -> None:
     rows = [{**row, **dict.fromkeys(NAMES)} if row["split"] == split else row for row in messages(60)]
     assert main(["fit", *write(work, rows)]) == 2
-    assert f"no label is known of any of the {sum(row['split'] == split for row in rows)} {split} messages" in (
-        capsys.readouterr().err
+    assert (
+        f"no label is known of any of the {sum(row['split'] == split for row in rows)} {split} messages"
+        in (capsys.readouterr().err)
     )
     assert not list(work.glob("runs/**/bundle"))
     assert not list(work.glob("runs/**/*.ckpt"))
 
 
-def test_names_that_are_found_stand_in_the_runs_config(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_that_are_found_stand_in_the_runs_config(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = [
         {"id": row["id"], "split": row["split"], "lang": row["lang"], "text": row["text"], "tags": tags}
         for row in messages(60)
@@ -111,7 +116,14 @@ def test_names_that_are_found_stand_in_the_runs_config(work: Path, capsys: pytes
 
 
 def test_a_pattern_names_columns_in_the_files_order(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [{**{key: row[key] for key in ("id", "split", "lang", "text")}, "is_b": row["food"], "is_a": row["water"]} for row in messages(60)]
+    rows = [
+        {
+            **{key: row[key] for key in ("id", "split", "lang", "text")},
+            "is_b": row["food"],
+            "is_a": row["water"],
+        }
+        for row in messages(60)
+    ]
     scheme = 'labels: {class_path: Columns, init_args: {names: "is_*"}}'
     given = write(work, rows, scheme)
     assert main(["audit", *given, "--json"]) == 0

@@ -135,7 +135,14 @@ def test_blank_and_words() -> None:
 
 def test_names_that_hold_separators_and_brackets() -> None:
     names = ["search, rescue", "[red]", "[/urgent]", "a;b", "no"]
-    cells = ["search, rescue", "[red]", "search, rescue; [red]", "a;b", "['search, rescue', 'no']", "[/urgent]|no"]
+    cells = [
+        "search, rescue",
+        "[red]",
+        "search, rescue; [red]",
+        "a;b",
+        "['search, rescue', 'no']",
+        "[/urgent]|no",
+    ]
     assert targets_of(cells, names) == [
         [1, 0, 0, 0, 0],
         [0, 1, 0, 0, 0],
@@ -180,7 +187,9 @@ def test_what_cannot_be_read_is_named(cell: str, said: str) -> None:
 def test_what_two_labels_cannot_tell_is_refused() -> None:
     two = ["flood", "fire"]
     for cell in ("[0, 1]", "[1, 0]"):
-        with pytest.raises(LabelError, match="as ids or as a 0 or 1 a label. Say which: entries: ids or entries: hot"):
+        with pytest.raises(
+            LabelError, match=r"as ids or as a 0 or 1 a label. Say which: entries: ids or entries: hot"
+        ):
             targets_of([cell], two)
     assert targets_of(["[0, 1]", "[1]"], two, entries="ids") == [[1.0, 1.0], [0.0, 1.0]]
     assert targets_of(["[0, 1]", "[1, 1]"], two, entries="hot") == [[0.0, 1.0], [1.0, 1.0]]
@@ -189,7 +198,11 @@ def test_what_two_labels_cannot_tell_is_refused() -> None:
 
 
 def test_labels_that_are_numbers() -> None:
-    assert targets_of(["1;7", "[7]", "1"], ["1", "7", "911"]) == [[1.0, 1.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
+    assert targets_of(["1;7", "[7]", "1"], ["1", "7", "911"]) == [
+        [1.0, 1.0, 0.0],
+        [0.0, 1.0, 0.0],
+        [1.0, 0.0, 0.0],
+    ]
     with pytest.raises(LabelError, match="as names or as a 0 or 1 a label"):
         targets_of(["[1, 0, 1]"], ["0", "1", "2"])
     assert targets_of(["[1, 0]"], ["0", "1", "2"], entries="names") == [[1.0, 1.0, 0.0]]
@@ -197,7 +210,7 @@ def test_labels_that_are_numbers() -> None:
 
 @pytest.mark.parametrize("values", [pa.array([{"a": 1}]), pa.array([b"flood"]), pa.array([[[1]]])], ids=str)
 def test_types_that_list_nothing(values: pa.Array) -> None:
-    with pytest.raises(LabelError, match="row 1: label column 'labels' holds .*: an entry is a "):
+    with pytest.raises(LabelError, match=r"row 1: label column 'labels' holds .*: an entry is a "):
         targets_of(values)
 
 
@@ -207,7 +220,10 @@ def test_types_that_list_nothing(values: pa.Array) -> None:
         ({"separator": ""}, "separator is empty"),
         ({"entries": "index"}, "entries is 'index'"),
         ({"blank": 1}, "blank is 1; it must be unknown or 0"),
-        ({"unknown_values": ["x"], "negative_values": ["X"]}, "stands in unknown_values and in negative_values"),
+        (
+            {"unknown_values": ["x"], "negative_values": ["X"]},
+            "stands in unknown_values and in negative_values",
+        ),
         ({"negative_values": ["Fire"]}, "'fire' is a label and stands in negative_values"),
     ],
 )
@@ -231,7 +247,7 @@ class TestNamesThatAreFound:
 
     def test_sorted(self, tmp_path: Path) -> None:
         path = tmp_path / "train.csv"
-        path.write_text('text,labels\na,flood;needs\nb,"[\'fire\', \'needs\']"\nc,\nd,none\ne,[]\nf,NA\n')
+        path.write_text("text,labels\na,flood;needs\nb,\"['fire', 'needs']\"\nc,\nd,none\ne,[]\nf,NA\n")
         assert self.found(path, negative_values=["none"], unknown_values=["na"]) == ("fire", "flood", "needs")
 
     def test_class_names_in_their_order(self, tmp_path: Path) -> None:
@@ -285,7 +301,9 @@ def test_ids_mean_what_their_file_says(tmp_path: Path) -> None:
     np.testing.assert_array_equal(part[:2], [[0, 0], [1, 0]])
 
 
-@pytest.mark.parametrize("text", ["{", '{"info": 3}', '{"info": {"features": {"labels": {"names": 3}}}}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["{", '{"info": 3}', '{"info": {"features": {"labels": {"names": 3}}}}', "[" * 100_000]
+)
 def test_other_metadata_is_no_harm(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.parquet"
     table = pa.table({"text": ["a"], "labels": [[0]]})

@@ -18,7 +18,9 @@ def test_constants_score_what_arithmetic_says() -> None:
     for metrics in found.values():
         assert metrics.per_label["roc_auc"][:2].tolist() == [0.5, 0.5]
         assert metrics.per_label["average_precision"][:2] == pytest.approx(share[:2])
-        assert np.isnan([metrics.per_label[name][2:] for name in METRICS[:5]]).all()  # no negative, no positive
+        assert np.isnan(
+            [metrics.per_label[name][2:] for name in METRICS[:5]]
+        ).all()  # no negative, no positive
     assert found["all on"].per_label["f1"][:2] == pytest.approx(2 * share[:2] / (1 + share[:2]))
     assert found["all on"].macro["recall"] == 1.0
     assert found["all off"].macro["f1"] == found["all off"].micro["recall"] == 0.0

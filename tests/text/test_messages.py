@@ -87,7 +87,10 @@ def test_files_that_disagree_about_a_type_are_read_as_text(tmp_path: Path) -> No
         "f.parquet": pa.nulls(3),
     }
     for name, column in values.items():
-        pq.write_table(pa.table({"id": [f"{name}{n}" for n in range(3)], "text": ["a", "b", "c"], "k": column}), tmp_path / name)
+        pq.write_table(
+            pa.table({"id": [f"{name}{n}" for n in range(3)], "text": ["a", "b", "c"], "k": column}),
+            tmp_path / name,
+        )
     found = read(*(tmp_path / name for name in values), extra=["k"]).table["k"].to_pylist()
     wanted = ["3", "1", None, "3", "0.5", None, "true", "false", None, "3", "x", None, '["x", "y"]', "[]"]
     assert found == [*wanted, None, None, None, None]

@@ -33,7 +33,7 @@ from tocsin.text.splitters import GroupedSplit, Splitter
 
 __all__ = ["LabelledMessages", "RareLabelWarning", "SplitWarning"]
 
-_SPLIT_OF = {"validate": "validation", "test": "test"}
+_SPLITS_OF = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}
 
 
 class LabelledMessages(LightningDataModule):
@@ -160,7 +160,13 @@ class LabelledMessages(LightningDataModule):
         """
         if not self.labels.unnamed:
             return False
-        named = [self.text, self.id, self.lang, *self.slices, *(self.splitter.columns if self.splitter else ())]
+        named = [
+            self.text,
+            self.id,
+            self.lang,
+            *self.slices,
+            *(self.splitter.columns if self.splitter else ()),
+        ]
         paths = [resolve_data_path(name) for name in self.files["train"]]
         self.labels.find_names(paths, self.reader, [name for name in named if name is not None])
         return True
@@ -213,7 +219,7 @@ class LabelledMessages(LightningDataModule):
             LabelError: No label of a split's messages is known; or, under `on_rare: refuse`, labels have too few
                 positive training messages, or no negative one.
         """
-        check_known(self.corpus(), ("train", "validation") if stage == "fit" else (_SPLIT_OF.get(stage, ""),))
+        check_known(self.corpus(), _SPLITS_OF.get(stage, ()))
         if self._tokens is None:
             self._tokenise(self._model())
         if stage == "fit" and self.audit is None:

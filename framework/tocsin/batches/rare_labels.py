@@ -12,6 +12,8 @@ from tocsin.errors import LabelError
 
 __all__ = ["RareLabelWarning", "check_known", "check_rare_labels", "rare_labels"]
 
+_BLANK = "If an empty cell, or a key left out of JSON lines, means 0, say so: labels.init_args.blank: 0."
+
 
 class RareLabelWarning(UserWarning):
     """Labels have fewer positive training messages than were asked for."""
@@ -44,9 +46,8 @@ def always_on(names: Sequence[str], positives_L: np.ndarray, negatives_L: np.nda
         return None
     shown = ", ".join(found[:20]) + (f" and {len(found) - 20} more" if len(found) > 20 else "")
     return (
-        f"{len(found)} of {len(names)} labels have no negative training message: {shown}. A model can learn of them only "
-        "that they are always on, and they have no figures. If an empty cell, or a key left out of JSON lines, means 0, "
-        "say so: labels.init_args.blank: 0."
+        f"{len(found)} of {len(names)} labels have no negative training message: {shown}. A model can learn of them "
+        f"only that they are always on, and they have no figures. {_BLANK}"
     )
 
 
@@ -85,10 +86,10 @@ def check_known(corpus: Corpus, splits: Sequence[str]) -> None:
         LabelError: Names the split, its messages, and what an option would change.
     """
     for split in splits:
-        rows = corpus.rows(split) if split else []
+        rows = corpus.rows(split)
         if len(rows) and all(np.isnan(target_N[rows]).all() for target_N in corpus.targets_NL.T):
+            shown = ", ".join(corpus.label_names[:5]) + (" …" if len(corpus.label_names) > 5 else "")
             raise LabelError(
-                f"no label is known of any of the {len(rows):,} {split} messages: every target is null. Look at the label "
-                f"columns ({', '.join(corpus.label_names[:5])}{' …' if len(corpus.label_names) > 5 else ''}) of its "
-                "files. If an empty cell means 0, say so: labels.init_args.blank: 0"
+                f"no label is known of any of the {len(rows):,} {split} messages: every target is null. Look at the "
+                f"label columns of its files ({shown}). {_BLANK}"
             )

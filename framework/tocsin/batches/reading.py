@@ -137,7 +137,8 @@ def _advice(labels: LabelScheme, error: DataError, reader: Reader | None) -> str
     listing = next((name for name in existing if name.strip().casefold() in _LISTING), None)
     if listing is None or any(name in existing for name in labels.columns):
         return ""
+    names = ", ".join(labels.names[:3]) + (", …" if len(labels.names) > 3 else "")
     return (
-        f"If {listing!r} lists the labels of a message, read it with the label scheme Lists: labels: {{class_path: Lists, "
-        f"init_args: {{column: {listing}, names: [{', '.join(labels.names[:3])}{', …' if len(labels.names) > 3 else ''}]}}}}"
+        f"If {listing!r} lists the labels of a message, read it with the label scheme Lists: labels: {{class_path: "
+        f"Lists, init_args: {{column: {listing}, names: [{names}]}}}}"
     )

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tocsin.batches.corpus import SPLITS
 from tocsin.errors import ConfigError
 
-__all__ = ["check_counts", "check_pair_settings", "check_settings", "file_names", "packs_passes", "pass_budget"]
+__all__ = [
+    "check_counts",
+    "check_pair_settings",
+    "check_settings",
+    "file_names",
+    "packs_passes",
+    "pass_budget",
+]
 
+_SHOWN = 60  # characters of a value that a message quotes
 # Measured on two cores: small passes keep activations in the processor's cache; a GPU wants large matrices.
 _TOKENS_PER_PASS = {"cpu": 1024, "cuda": 16384}
 
@@ -40,17 +49,18 @@ def file_names(names: object, setting: str, *, needed: bool = False) -> list[str
     Raises:
         ConfigError: It is neither; says what it is, and that tables in memory have to be written first.
     """
-    if names is None and not needed:
-        return []
-    several = [*names] if isinstance(names, list | tuple) else [names]
-    wrong = next((one for one in several if not isinstance(one, str | os.PathLike) or not str(one).strip()), several)
-    if several and wrong is several:
-        return [os.fspath(one) for one in several]
-    if not several and not needed:
-        return []
-    what = "an empty list" if not several else words_of(wrong)
+    several: list[object] = (
+        [] if names is None and not needed else [*names] if isinstance(names, list | tuple) else [names]
+    )
+    paths = [os.fspath(one) for one in several if isinstance(one, str | Path) and str(one).strip()]
+    if len(paths) == len(several) and (paths or not needed):
+        return paths
+    wrong = next((one for one in several if not isinstance(one, str | Path) or not str(one).strip()), None)
+    what = "an empty list" if not several else _said(wrong)
     written = (
-        " Write a table to a file first: frame.to_parquet('train.parquet')." if hasattr(wrong, "columns") else ""
+        " Write a table to a file first: frame.to_parquet('train.parquet')."
+        if hasattr(wrong, "columns")
+        else ""
     )
     raise ConfigError(
         f"LabelledMessages: {setting} is {what}; wanted is the path of a message file (Parquet, CSV, TSV, JSON lines), "
@@ -58,12 +68,13 @@ def file_names(names: object, setting: str, *, needed: bool = False) -> list[str
     )
 
 
-def words_of(value: object) -> str:
+def _said(value: object) -> str:
     """Say what a value is without showing what is in it: a table may hold private messages."""
     if value is None:
         return "null"
     if isinstance(value, str | int | float):
-        return repr(value) if len(repr(value)) <= 60 else f"a {type(value).__name__} of {len(repr(value))} characters"
+        text = repr(value)
+        return text if len(text) <= _SHOWN else f"a {type(value).__name__} of {len(text):,} characters"
     return f"a {type(value).__name__}"
 
 

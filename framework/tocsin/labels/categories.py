@@ -27,8 +27,8 @@ class Categories(LabelScheme):
     A message has 1 for the value of its column and 0 for the column's other values. Null, an empty cell and the
     `null_values` leave all labels of the column unknown. A value that stands in none of the lists is refused, not
     taken for 0: the labels are those of the lists, whatever the files hold, so that a category that training never
-    saw cannot pass unseen. Values are compared as text, without white space at their ends: 3, 3.0 and "3.0" are "3", true
-    and "True" are "true".
+    saw cannot pass unseen. Values are compared as text, without white space at their ends: 3, 3.0 and "3.0" are "3",
+    true and "True" are "true".
 
     Args:
         values: The columns, and of each the values that become labels; their order is that of the logits. Instead of a
@@ -72,7 +72,8 @@ class Categories(LabelScheme):
         for column, values in listed.items():
             if len({_text(value) for value in values}) < len(values):
                 raise LabelError(
-                    f"Categories: two values of column {column!r} mean the same (3 and 3.0, true and True); leave out one"
+                    f"Categories: two values of column {column!r} mean the same (3 and 3.0, true and True); "
+                    "leave out one"
                 )
             for setting, others in (("null_values", self._null), ("negative_values", self._negative)):
                 for value in self._of(column, others):
@@ -169,8 +170,8 @@ class Categories(LabelScheme):
         text = _text(value)
         if looks_like_a_list(text) and set(readings(text)[-1]) & set(self._values[column]):
             return (
-                "Several labels in one column are read by the label scheme Lists: labels: {class_path: Lists, init_args: "
-                f"{{column: {column}, names: […]}}}}"
+                "Several labels in one column are read by the label scheme Lists: labels: {class_path: Lists, "
+                f"init_args: {{column: {column}, names: […]}}}}"
             )
         return (
             f"It stands in none of the lists.{did_you_mean(text, list(self._values[column]))} Add it to the values of "

@@ -73,7 +73,7 @@ class Spellings:
         self._words = dict.fromkeys(_EMPTY, self.blank)
         self._words |= {**dict.fromkeys(_POSITIVE, 1.0), **dict.fromkeys(_NEGATIVE, 0.0)}
         self._numbers: dict[float, float] = {}
-        taken = {1.0: "1", 0.0: "0"}
+        taken: dict[float | str, str] = {1.0: "1", 0.0: "0"}
         options = (
             ("unknown_values", unknown, np.nan),
             ("positive_values", positive, 1.0),
@@ -149,7 +149,9 @@ class Spellings:
             or pa.types.is_decimal(kind)
         ):
             several = (
-                ". Several labels in one column are read by the label scheme Lists" if _holds_lists(kind) else ""
+                ". Several labels in one column are read by the label scheme Lists"
+                if _holds_lists(kind)
+                else ""
             )
             raise LabelError(f"label column {name!r} holds {kind}; {wanted} were wanted{several}")
         if pa.types.is_boolean(kind):
@@ -158,8 +160,8 @@ class Spellings:
         blank_N = np.isnan(values_N)
         if self._numbers or (blank_N.any() and not np.isnan(self.blank)):
             values_N = values_N.copy()
-            for given, meaning in self._numbers.items():
-                values_N[values_N == given] = meaning
+            for special, meant in self._numbers.items():
+                values_N[values_N == special] = meant
             values_N[blank_N] = self.blank
         return values_N
 

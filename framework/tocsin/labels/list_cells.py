@@ -1,4 +1,7 @@
-"""One cell that lists several things, taken apart: `a;b`, `['a', 'b']`, JSON lists, lists of Arrow. Nothing is evaluated."""
+"""One cell that lists several things, taken apart: `a;b`, `['a', 'b']`, JSON lists, lists of Arrow.
+
+Nothing is evaluated.
+"""
 
 from __future__ import annotations
 

@@ -21,8 +21,9 @@ from tocsin.text.readers import Reader, reader_for
 __all__ = ["Lists"]
 
 _SHOWN = 12  # labels that a message lists
-_NO_LIST = (
-    "names of labels (flood;needs, ['flood', 'needs'], a JSON or Parquet list), their numbers from 0, or a 0 or 1 a label"
+_WANTED = (
+    "names of labels (flood;needs, ['flood', 'needs'], a JSON or Parquet list), their numbers from 0, or a 0 or 1 a "
+    "label"
 )
 
 
@@ -31,17 +32,17 @@ class Lists(LabelScheme):
 
     Read are texts with a separator (flood;needs), lists as Python and JSON write them (['flood', 'needs']; taken apart,
     never evaluated), lists in Parquet, Arrow and JSON lines, class ids (from 0, in the order of `names`, or as the
-    file's own class names say, which the library datasets keeps in Parquet and Arrow files), and hot vectors ([0, 1, 1]:
-    a 0 or 1 a label, null for unknown). An entry that is no label is refused, with file and row.
+    file's own class names say, which the library datasets keeps in Parquet and Arrow files), and hot vectors
+    ([0, 1, 1]: a 0 or 1 a label, null for unknown). An entry that is no label is refused, with file and row.
 
     An empty list ([]) says that no label applies: all are 0. Null and an empty cell leave all labels unknown, unless
     `blank` says that they too mean 0.
 
     Args:
         column: The column that lists the labels.
-        names: The labels in the order of the logits, or the path of a text file with one name a line, looked for as that
-            of `Columns` is. null: those found in the train files: the file's own class names in their order where it has
-            such, else all that are listed, sorted. A run's config records the names found.
+        names: The labels in the order of the logits, or the path of a text file with one name a line, looked for as
+            that of `Columns` is. null: those found in the train files: the file's own class names in their order where
+            it has such, else all that are listed, sorted. A run's config records the names found.
         separator: What stands between two labels of a text, such as " "; then brackets mean nothing. null: brackets, or
             the first of ; | line break, tab and comma that a cell holds.
         entries: What the entries are: names, ids or hot (a 0 or 1 a label). auto: told by each cell; a cell that can be
@@ -64,7 +65,9 @@ class Lists(LabelScheme):
         if names is not None and not isinstance(names, str):
             check_names(names, "labels")
         if separator == "":
-            raise LabelError("Lists: separator is empty; wanted a sign such as ';', or null for the usual ones")
+            raise LabelError(
+                "Lists: separator is empty; wanted a sign such as ';', or null for the usual ones"
+            )
         if entries not in ("auto", "names", "ids", "hot"):
             raise LabelError(f"Lists: entries is {entries!r}; it must be auto, names, ids or hot")
         if blank not in ("unknown", 0) or isinstance(blank, bool):
@@ -75,7 +78,9 @@ class Lists(LabelScheme):
             for values in (unknown_values, negative_values)
         )
         if both := sorted(self._unknown & self._negative):
-            raise LabelError(f"Lists: {both[0]!r} stands in unknown_values and in negative_values; leave out one")
+            raise LabelError(
+                f"Lists: {both[0]!r} stands in unknown_values and in negative_values; leave out one"
+            )
         self._blank = np.nan if blank == "unknown" else 0.0
         self._found: tuple[str, ...] | None = None
 
@@ -122,7 +127,9 @@ class Lists(LabelScheme):
                     for cell in _different(batch.column(0)):
                         self._collect(cell, entries)
             if self._entries in ("ids", "hot") or (
-                entries and self._entries == "auto" and all(integer(one) is not None for one in entries.values())
+                entries
+                and self._entries == "auto"
+                and all(integer(one) is not None for one in entries.values())
             ):
                 raise LabelError(
                     f"{paths[0]}: column {self._column!r} lists numbers, which do not say what the labels are called. "
@@ -237,15 +244,22 @@ class Lists(LabelScheme):
     def _as_ids(self, entries: list[object], classes: tuple[str, ...] | None) -> np.ndarray | None:
         names = self.names if classes is None else classes
         ids = [integer(entry) for entry in entries if entry != ""]
-        if None in ids or len(set(ids)) < len(ids) or not all(0 <= one < len(names) for one in ids if one is not None):
+        if (
+            None in ids
+            or len(set(ids)) < len(ids)
+            or not all(0 <= one < len(names) for one in ids if one is not None)
+        ):
             return None
         return self._as_names([names[one] for one in ids if one is not None])
 
     def _as_hot(self, entries: list[object], classes: tuple[str, ...] | None) -> np.ndarray | None:
         if len(entries) != len(self.names):
             return None
-        values = [np.nan if entry is None else float(entry) if isinstance(entry, bool) else integer(entry) for entry in entries]
-        if any(value is None or value not in (0, 1) and value == value for value in values):
+        values = [
+            np.nan if entry is None else float(entry) if isinstance(entry, bool) else integer(entry)
+            for entry in entries
+        ]
+        if any(value is None or (value not in (0, 1) and value == value) for value in values):
             return None
         return np.array(values, np.float32)
 
@@ -254,18 +268,25 @@ class Lists(LabelScheme):
         return {name: at for at, name in enumerate(self.names)}
 
     def _reason(self, several: list[list[object]]) -> str:
-        entries = next((one for one in several[1:] if any(_name(entry) in self._position for entry in one)), several[-1])
+        entries = next(
+            (one for one in several[1:] if any(_name(entry) in self._position for entry in one)), several[-1]
+        )
         if None in entries:
             return "a list holds null beside its entries"
         wrong = next((entry for entry in entries if self._as_names([entry]) is None), entries[0])
         names = list(self.names)
-        listed = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+        listed = ", ".join(names[:_SHOWN]) + (
+            f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        )
         if isinstance(wrong, bool) or integer(wrong) is not None:
-            return f"these are {len(entries)} numbers; wanted are {_NO_LIST}. The {len(names)} labels: {listed}"
+            return (
+                f"these are {len(entries)} numbers; wanted are {_WANTED}. The {len(names)} labels: {listed}"
+            )
         text = _name(wrong)
         return (
             f"{shown(text)} is no label.{did_you_mean(text, names)} The labels: {listed}. Add it to `names`, to "
-            "negative_values if it means none of them, or to unknown_values; if a label's own name is cut, set `separator`"
+            "negative_values if it means none of them, or to unknown_values; if a label's own name is cut, set "
+            "`separator`"
         )
 
 
@@ -295,7 +316,9 @@ class _Cells:
             chunk = chunk.dictionary_encode()
         if not pa.types.is_dictionary(chunk.type):
             cells = zip(chunk.to_pylist(), class_codes_N.tolist(), strict=True)
-            return np.fromiter((self._number(cell, code, classes_of) for cell, code in cells), np.int64, len(chunk))
+            return np.fromiter(
+                (self._number(cell, code, classes_of) for cell, code in cells), np.int64, len(chunk)
+            )
         codes_N = np.empty(len(chunk), np.int64)
         texts = [*chunk.dictionary.to_pylist(), None]
         indices_N = chunk.indices.fill_null(len(texts) - 1).to_numpy(zero_copy_only=False)
@@ -323,7 +346,7 @@ class _Cells:
 
 
 def _classes(table: pa.Table, column: str) -> tuple[list[tuple[str, ...] | None], np.ndarray]:
-    """Return the class names that the table's files hold (None for none), and (N,) the number of each row's in these."""
+    """Return the class names that each file of the table holds (None for none), and (N,) the file of each row."""
     if "file" not in table.column_names:
         return [None], np.zeros(table.num_rows, np.int64)
     encoded = table["file"].combine_chunks()

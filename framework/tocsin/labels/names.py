@@ -112,8 +112,8 @@ def check_names(names: Sequence[object], where: str, what: str = "label") -> Non
             raise LabelError(f"{where}: name {position}, {name!r}, has white space at an end; remove it")
         if any(map(_is_control, name)):
             raise LabelError(
-                f"{where}: name {position}, {name!r}, holds a line break or another control character, which would reach "
-                "terminals, tables and files; rename it"
+                f"{where}: name {position}, {name!r}, holds a line break or another control character, which would "
+                "reach terminals, tables and files; rename it"
             )
     repeated = sorted({str(name) for name in names if list(names).count(name) > 1})
     if repeated:

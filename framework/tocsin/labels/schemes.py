@@ -25,8 +25,8 @@ from tocsin.text.readers import Reader, reader_for
 __all__ = ["NOT_FOUND_YET", "Columns", "LabelScheme", "check_same_labels", "label_digest"]
 
 NOT_FOUND_YET = (
-    "are found when the train files are read, and these were not read yet. Read the data first (LabelledMessages.corpus "
-    "with the same scheme), or write the names out"
+    "are found when the train files are read, and these were not read yet. Read the data first "
+    "(LabelledMessages.corpus with the same scheme), or write the names out"
 )
 
 
@@ -84,6 +84,7 @@ class LabelScheme(ABC):
             LabelError: No name is found, or one that cannot be.
             DataError: A file cannot be read.
         """
+        raise NotImplementedError(f"{type(self).__name__} has its names, or has to say how it finds them")
 
     @property
     def digest(self) -> str:
@@ -94,8 +95,8 @@ class LabelScheme(ABC):
 class Columns(LabelScheme):
     """One column a label, with the values 0, 1 or null (unknown).
 
-    Numbers, true and false, yes and no, their first letters, on and off, an x for 1, and all of these as text (CSV, in any
-    case, with white space around them, 1.0 or 1,0 for 1) are taken. What else a cell holds is refused, with file and row.
+    Numbers, true and false, yes and no, their first letters, on and off, an x for 1, and all of these as text (CSV, in
+    any case, with white space around them, 1.0 or 1,0 for 1) are taken. Anything else is refused, with file and row.
 
     Args:
         names: The labels in the order of the logits, each the name of a column; or the path of a text file
@@ -193,8 +194,8 @@ class Columns(LabelScheme):
             return "Write 0, 1, or nothing for unknown; the label scheme that takes probabilities is Soft"
         if isinstance(value, str) and looks_like_a_list(value):
             return (
-                "Several labels in one column are read by the label scheme Lists: labels: {class_path: Lists, init_args: "
-                "{column: …, names: […]}}"
+                "Several labels in one column are read by the label scheme Lists: labels: {class_path: Lists, "
+                "init_args: {column: …, names: […]}}"
             )
         listed = quoted([each for each in values if not np.isfinite(self._spellings.number(each))])
         return (

@@ -125,7 +125,9 @@ def instantiate_with_names(parser: Any, config: Any, registry: Registry) -> Any:
 
 
 def _write_names(given: Any, scheme: Any) -> None:
-    for part, inner in zip(given.init_args.get("schemes", None) or [], getattr(scheme, "schemes", ()), strict=False):
+    for part, inner in zip(
+        given.init_args.get("schemes", None) or [], getattr(scheme, "schemes", ()), strict=False
+    ):
         _write_names(part, inner)
     if "names" in given.init_args:
         given.init_args.names = list(scheme.names)

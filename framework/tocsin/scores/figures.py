@@ -283,7 +283,7 @@ def _panels(
     note: str,
     pooled: bool = False,
 ) -> Figure | None:
-    """Small figures of equal axes, one a label with a positive and a negative, most frequent first; None without any."""
+    """Small figures of equal axes, one a label with a positive and a negative, most frequent first; None without."""
     targets_NL = table.known_targets("A figure")
     positives_L = (targets_NL == 1).sum(axis=0)
     both_L = (positives_L > 0) & (targets_NL == 0).any(axis=0)

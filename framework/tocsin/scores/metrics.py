@@ -10,13 +10,13 @@ at hand is NaN and is left out of the macro mean, which therefore says "over k o
     brier, log_loss     undefined without a known target (`tocsin.scores.probabilities` defines them)
     calibration_error   undefined with fewer than two known targets (likewise)
 
-Without a negative nothing tells a model from a constant: "always on" would have an F1 and an average precision of 1. Such
-a label comes mostly of files that write 1 or nothing (the option `blank` of the label schemes).
+Without a negative nothing tells a model from a constant: "always on" would have an F1 and an average precision of 1.
+Such a label comes mostly of files that write 1 or nothing (the option `blank` of the label schemes).
 
 macro: plain mean over the labels where the metric is defined. weighted: the mean over the same labels, by
 their positives. micro: all cells of all labels pooled into one. Tied scores count as one step of the curve,
-as in scikit-learn, to which every function is equal where it is defined (tested); ours sort once a label, take null targets, and
-need no scikit-learn at run time.
+as in scikit-learn, to which every function is equal where it is defined (tested); ours sort once a label, take null
+targets, and need no scikit-learn at run time.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def average_precision(
 ) -> float:
     """Average precision: precision at each distinct score by the gain in recall.
 
-    NaN without a positive, and without a negative. Arguments and errors as in `roc_auc`. No interpolation, as in scikit-learn.
+    NaN without a positive, and without a negative. Arguments and errors as in `roc_auc`. No interpolation, as in
+    scikit-learn.
     """
     return _rank_metrics(*_cells(targets_N, scores_N, weights_N))[1]
 

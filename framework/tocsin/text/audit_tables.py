@@ -186,12 +186,14 @@ def _warnings(audit: Audit) -> list[str]:
     always = [name for name in audit.without_negatives if name not in audit.without_positives]
     if always:
         found.append(
-            f"{_ALWAYS}: {len(always)} of {len(audit.labels)} labels are never 0, so nothing can be learned or measured "
-            f"of them but that they are always on. {blank}"
+            f"{_ALWAYS}: {len(always)} of {len(audit.labels)} labels are never 0, so nothing can be learned or "
+            f"measured of them but that they are always on. {blank}"
         )
     for split, counts in audit.splits.items():
         if split and counts.messages == counts.unknown:
-            found.append(f"no label is known of any message in {split}: a fit or test of it is refused. {blank}")
+            found.append(
+                f"no label is known of any message in {split}: a fit or test of it is refused. {blank}"
+            )
     unknown = sum(counts.unknown for counts in audit.splits.values())
     if unknown and not always and not any("no label is known" in sentence for sentence in found):
         found.append(f"no label is known of {unknown:,} messages, which teach and test nothing. {blank}")

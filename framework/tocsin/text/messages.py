@@ -285,7 +285,8 @@ def _as_text(table: pa.Table, at: int, paths: Sequence[Path]) -> pa.ChunkedArray
         return column.cast(pa.string())
     except (pa.ArrowException, TypeError):
         raise DataError(
-            f"column {table.column_names[at]!r} holds {column.type} here and another kind in other files; write both alike",
+            f"column {table.column_names[at]!r} holds {column.type} here and another kind in other files; write both "
+            "alike",
             file=str(table["file"][0]) if table.num_rows else paths[0],
         ) from None
 
