@@ -17,6 +17,7 @@ from tocsin.errors import LabelError
 from tocsin.labels.lists import Lists
 from tocsin.labels.names import label_digest
 from tocsin.labels.union import Union
+from tocsin.plugins.testing import check_label_scheme
 from tocsin.text.cleaners import NoCleaner
 from tocsin.text.messages import read_messages
 
@@ -312,3 +313,19 @@ def test_other_metadata_is_no_harm(tmp_path: Path, text: str) -> None:
         [path], text="text", id=None, lang=None, extra=["labels"], cleaner=NoCleaner(), on_empty="drop"
     ).table
     assert Lists("labels", NAMES).targets(read).tolist() == [[1.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("cells", "options"),
+    [
+        (None, {}),
+        (None, {"entries": "names"}),
+        (["flood;needs", "[]", None, "fire", ""], {"unknown_values": ["NA"], "negative_values": ["none"]}),
+        (["[0, 0, 1]", "[1, 1, 0]", None], {"entries": "hot"}),
+        ([["flood", "needs"], [], None, ["fire"]], {}),
+        ([[0, 2], [], None, [1]], {"entries": "ids"}),
+    ],
+)
+def test_it_conforms(cells: Any, options: dict[str, Any]) -> None:
+    tables = [] if cells is None else [pa.table({"labels": cells})]
+    check_label_scheme(Lists, *tables, names=NAMES, **options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ __all__ = [
     "pass_budget",
 ]
 
+_LONGEST = 255  # bytes of a file's name
 _SHOWN = 60  # characters of a value that a message quotes
 # Measured on two cores: small passes keep activations in the processor's cache; a GPU wants large matrices.
 _TOKENS_PER_PASS = {"cpu": 1024, "cuda": 16384}
@@ -52,10 +52,10 @@ def file_names(names: object, setting: str, *, needed: bool = False) -> list[str
     several: list[object] = (
         [] if names is None and not needed else [*names] if isinstance(names, list | tuple) else [names]
     )
-    paths = [os.fspath(one) for one in several if isinstance(one, str | Path) and str(one).strip()]
+    paths = [str(one) for one in several if _can_be_a_path(one)]
     if len(paths) == len(several) and (paths or not needed):
         return paths
-    wrong = next((one for one in several if not isinstance(one, str | Path) or not str(one).strip()), None)
+    wrong = next((one for one in several if not _can_be_a_path(one)), None)
     what = "an empty list" if not several else _said(wrong)
     written = (
         " Write a table to a file first: frame.to_parquet('train.parquet')."
@@ -66,6 +66,16 @@ def file_names(names: object, setting: str, *, needed: bool = False) -> list[str
         f"LabelledMessages: {setting} is {what}; wanted is the path of a message file (Parquet, CSV, TSV, JSON lines), "
         f"or a list of such paths.{written}"
     )
+
+
+def _can_be_a_path(value: object) -> bool:
+    """Tell whether a file can be called so: a message's text is often too long, or holds what no name does."""
+    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
+        return False
+    try:
+        return all(len(part.encode("utf-8")) <= _LONGEST for part in Path(value).parts)
+    except UnicodeEncodeError:
+        return False
 
 
 def _said(value: object) -> str:

@@ -129,7 +129,8 @@ class Categories(LabelScheme):
         code_of = {_text(value): code for code, value in enumerate(values)}
         code_of.update(dict.fromkeys(map(_text, self._of(name, self._negative)), _NEGATIVE))
         code_of.update(dict.fromkeys(map(_text, self._of(name, self._null)), _UNKNOWN))
-        code_of[""] = self._blank
+        for empty in ("", "nan", "NaN"):  # as pandas writes what it does not know
+            code_of.setdefault(empty, self._blank)
         codes_N = np.full(len(column), self._blank, np.int32)
         start = 0
         for chunk in column.chunks:
