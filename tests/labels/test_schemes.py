@@ -82,8 +82,8 @@ SAME = {
 def test_one_meaning_whatever_type_carries_it(kind: str, blank: Any) -> None:
     none = None if blank == "unknown" else 0.0
     for option, wanted in (("unknown_values", None), ("positive_values", 1.0), ("negative_values", 0.0)):
-        for given in (2, 2.0, "2", "2.0"):
-            assert targets_of(SAME[kind], blank=blank, **{option: [given]}) == [1.0, 0.0, none, wanted]
+        for value in (2, 2.0, "2", "2.0"):
+            assert targets_of(SAME[kind], blank=blank, **{option: [value]}) == [1.0, 0.0, none, wanted]
 
 
 def test_words_that_mean_unknown_are_named_by_an_option() -> None:
@@ -146,13 +146,13 @@ def test_files_of_different_types_are_read_alike(tmp_path: Path) -> None:
     for name, column in {"c": pa.array([1, 0, None], pa.int8()), "d": pa.array([1.0, 0.0, None])}.items():
         pq.write_table(pa.table({"text": ["a", "b", "c"], "fire": column}), tmp_path / f"{name}.parquet")
     paths = [tmp_path / name for name in ("c.parquet", "a.csv", "b.jsonl", "d.parquet")]
-    for given in (paths, paths[::-1], paths[2:], paths[:1] + paths[3:]):
+    for files in (paths, paths[::-1], paths[2:], paths[:1] + paths[3:]):
         table = read_messages(
-            given, text="text", id=None, lang=None, extra=["fire"], cleaner=NoCleaner(), on_empty="drop"
+            files, text="text", id=None, lang=None, extra=["fire"], cleaner=NoCleaner(), on_empty="drop"
         ).table
         found = Columns(["fire"]).targets(table)[:, 0]
-        np.testing.assert_array_equal(found, [1, 0, np.nan] * len(given))
-        assert Columns(["fire"], blank=0).targets(table)[:, 0].tolist() == [1, 0, 0] * len(given)
+        np.testing.assert_array_equal(found, [1, 0, np.nan] * len(files))
+        assert Columns(["fire"], blank=0).targets(table)[:, 0].tolist() == [1, 0, 0] * len(files)
 
 
 def test_columns_of_nulls_and_no_rows() -> None:
