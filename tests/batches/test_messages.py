@@ -78,7 +78,7 @@ def test_a_text_is_no_file() -> None:
     with pytest.raises(DataError, match="no data file 'we need water'"):
         LabelledMessages(Columns(["water"]), train="we need water").corpus()
     for text in ("we need water " * 400, "water \ud83d", "a\x00b"):
-        with pytest.raises(ConfigError, match="train is .*wanted is the path of a message file") as caught:
+        with pytest.raises(ConfigError, match=r"train is .*wanted is the path of a message file") as caught:
             LabelledMessages(Columns(["water"]), train=text)
         str(caught.value).encode("utf-8")
         assert len(str(caught.value)) < 300
