@@ -12,21 +12,21 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
-from tocsin.batches.balance import positives_of, repeat_factors, sampling_facts
+from tocsin.batches.balance import negatives_of, positives_of, repeat_factors, sampling_facts
 from tocsin.batches.cache import TokenStore, content_key, file_digest, texts_digest, tokenizer_digest
 from tocsin.batches.corpus import Corpus
 from tocsin.batches.passes import MessagePass, cut_passes
 from tocsin.batches.position import check_data, next_step
 from tocsin.batches.protocols import ReadsTokens
-from tocsin.batches.rare_labels import RareLabelWarning, check_rare_labels
+from tocsin.batches.rare_labels import RareLabelWarning, check_known, check_rare_labels
 from tocsin.batches.reading import SplitWarning, assemble_corpus
 from tocsin.batches.rows import SplitRows, StepLoader
 from tocsin.batches.sampler import PassSampler, StepSampler
 from tocsin.batches.settings import (
-    as_list,
     check_counts,
     check_settings,
     check_share,
+    file_names,
     packs_passes,
     pass_budget,
 )
@@ -42,6 +42,8 @@ from tocsin.text.readers import Reader, reader_for, resolve_data_paths
 from tocsin.text.splitters import GroupedSplit, Splitter
 
 __all__ = ["LabelledMessages", "RareLabelWarning", "SplitWarning"]
+
+_SPLITS_OF = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}
 
 
 class LabelledMessages(LightningDataModule):
@@ -83,7 +85,7 @@ class LabelledMessages(LightningDataModule):
             share that is seen is recorded, and stands in the model card. Losses that weigh rare labels too (pos_weight:
             auto) count the messages without repeats, and would correct twice: use one of the two.
         min_positives: Positive training messages that a label should have at least (from 0.5 up, of soft labels).
-        on_rare: What a fit does about a label with fewer: warn, refuse, or ignore it.
+        on_rare: What a fit does about a label with fewer, or without a negative: warn, refuse, or ignore it.
         seed: Of shuffling and of `max_messages`; null takes `seed_everything`'s.
         cache: Folder of token caches; null for $TOCSIN_CACHE or ~/.cache/tocsin.
     """
@@ -127,7 +129,11 @@ class LabelledMessages(LightningDataModule):
                 "Leave out one or the other."
             )
         self.labels = labels
-        self.files = {"train": as_list(train), "validation": as_list(validation), "test": as_list(test)}
+        self.files = {
+            "train": file_names(train, "train", needed=True),
+            "validation": file_names(validation, "validation"),
+            "test": file_names(test, "test"),
+        }
         self.text, self.id, self.lang = text, id, lang
         self.slices = list(slices or [])
         self.reader = reader
@@ -169,7 +175,28 @@ class LabelledMessages(LightningDataModule):
             self._corpus = self._read()
         return self._corpus
 
+    def find_label_names(self) -> bool:
+        """Let a label scheme that has no names yet find them in the train files; return whether it did.
+
+        Raises:
+            DataError: A file cannot be read.
+            LabelError: No name is found, or one that cannot be.
+        """
+        if not self.labels.unnamed:
+            return False
+        named = [
+            self.text,
+            self.id,
+            self.lang,
+            *self.slices,
+            *(self.splitter.columns if self.splitter else ()),
+        ]
+        paths = [path for name in self.files["train"] for path in resolve_data_paths(name, self.reader)]
+        self.labels.find_names(paths, self.reader, [name for name in named if name is not None])
+        return True
+
     def _read(self) -> Corpus:
+        self.find_label_names()
         return assemble_corpus(
             self.labels,
             self.files,
@@ -216,8 +243,10 @@ class LabelledMessages(LightningDataModule):
         """Open the cache; before a fit, audit the data.
 
         Raises:
-            LabelError: Under `on_rare: refuse`, labels have too few positive training messages.
+            LabelError: No label of a split's messages is known; or, under `on_rare: refuse`, labels have too few
+                positive training messages, or no negative one.
         """
+        check_known(self.corpus(), _SPLITS_OF.get(stage, ()))
         if self._tokens is None:
             self._tokenise(self._model())
         if stage == "fit" and self.audit is None:
@@ -230,9 +259,13 @@ class LabelledMessages(LightningDataModule):
         train = self.rows("train")
         if self.on_rare == "ignore" or not len(train):  # without any message the loader says so
             return
-        positives_L = positives_of(self.targets(train))
+        targets_NL = self.targets(train)
         check_rare_labels(
-            self.corpus().label_names, positives_L, self.min_positives, refuse=self.on_rare == "refuse"
+            self.corpus().label_names,
+            positives_of(targets_NL),
+            negatives_of(targets_NL),
+            self.min_positives,
+            refuse=self.on_rare == "refuse",
         )
 
     def _tokenise(self, model: ReadsTokens) -> None:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tocsin.batches.corpus import SPLITS
 from tocsin.errors import ConfigError
 
 __all__ = [
-    "as_list",
     "check_counts",
     "check_pair_settings",
     "check_settings",
     "check_share",
+    "file_names",
     "packs_passes",
     "pass_budget",
 ]
 
+_LONGEST = 255  # bytes of a file's name
+_SHOWN = 60  # characters of a value that a message quotes
 # Measured on two cores: small passes keep activations in the processor's cache; a GPU wants large matrices.
 _TOKENS_PER_PASS = {"cpu": 1024, "cuda": 16384}
 
@@ -37,21 +39,54 @@ def packs_passes(trainer: Any) -> bool:
     return packs is not None and bool(packs(trainer.strategy.root_device))
 
 
-def as_list(names: Any) -> list[str]:
-    """Return one file's name, several or none as a list.
+def file_names(names: object, setting: str, *, needed: bool = False) -> list[str]:
+    """Return one file name, several or none as a list.
+
+    Args:
+        names: A path, a list of paths, or None for none.
+        setting: What holds it, for messages.
+        needed: Refuse none.
 
     Raises:
-        ConfigError: It is something else, such as a table in memory, or holds something else.
+        ConfigError: It is neither; says what it is, and that tables in memory have to be written first.
     """
-    if names is None:
-        return []
-    given = [names] if isinstance(names, str | os.PathLike) else names
-    if not isinstance(given, list | tuple) or not all(isinstance(name, str | os.PathLike) for name in given):
-        raise ConfigError(
-            f"Files of messages are given as {type(names).__name__}; wanted are the name of a file, or a list of names. "
-            "Write a table in memory to a file first, such as Parquet."
-        )
-    return [os.fspath(name) for name in given]
+    several: list[object] = (
+        [] if names is None and not needed else [*names] if isinstance(names, list | tuple) else [names]
+    )
+    paths = [str(one) for one in several if _can_be_a_path(one)]
+    if len(paths) == len(several) and (paths or not needed):
+        return paths
+    wrong = next((one for one in several if not _can_be_a_path(one)), None)
+    what = "an empty list" if not several else _said(wrong)
+    written = (
+        " Write a table to a file first: frame.to_parquet('train.parquet')."
+        if hasattr(wrong, "columns")
+        else ""
+    )
+    raise ConfigError(
+        f"LabelledMessages: {setting} is {what}; wanted is the path of a message file (Parquet, CSV, TSV, JSON lines), "
+        f"or a list of such paths.{written}"
+    )
+
+
+def _can_be_a_path(value: object) -> bool:
+    """Tell whether a file can be called so: a message's text is often too long, or holds what no name does."""
+    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
+        return False
+    try:
+        return all(len(part.encode("utf-8")) <= _LONGEST for part in Path(value).parts)
+    except UnicodeEncodeError:
+        return False
+
+
+def _said(value: object) -> str:
+    """Say what a value is without showing what is in it: a table may hold private messages."""
+    if value is None:
+        return "null"
+    if isinstance(value, str | int | float):
+        text = repr(value)
+        return text if len(text) <= _SHOWN else f"a {type(value).__name__} of {len(text):,} characters"
+    return f"a {type(value).__name__}"
 
 
 def check_counts(**counts: int) -> None:

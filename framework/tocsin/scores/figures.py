@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tocsin.scores.metrics import average_precision, evaluate_by, probabilities_of, thresholds_for
+from tocsin.scores.numbers import number
 from tocsin.scores.probabilities import Bins
 from tocsin.scores.table import ScoresTable
 
@@ -122,7 +123,7 @@ def precision_recall(
         # Lower left, where a good curve is not, and above the dashed line of a rare label.
         low = share + 0.04 if share < 0.2 else 0.05
         axes.text(
-            0.05, low, f"AP {average_precision(positive, given):.3f}", fontsize=_SMALL,
+            0.05, low, f"AP {number(average_precision(positive, given))}", fontsize=_SMALL,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
         )  # fmt: skip
 
@@ -148,7 +149,8 @@ def threshold_curves(
 
     def draw(axes: Axes, label: int | None, positive: np.ndarray, given: np.ndarray) -> None:
         at, hits, on = _falling(positive, given)
-        f1 = 2 * hits / (on + positive.sum())
+        # Without a negative F1 is undefined: "always on" would have 1.
+        f1 = np.full(len(at), np.nan) if positive.all() else 2 * hits / (on + positive.sum())
         best = int(np.argmax(f1))
         thin = np.union1d(_thinned(len(at)), [best])
         steps: dict[str, Any] = {"drawstyle": "steps-post", "color": "black"}
@@ -159,9 +161,8 @@ def threshold_curves(
         axes.plot(at[thin], f1[thin], linewidth=1.4, label="F1", **steps)
         axes.axvline(float(limits_L[label]), color="0.6", linewidth=0.8)
         axes.plot(at[best], f1[best], marker="D", markersize=4, color="black")
-        axes.text(
-            0.04, 0.04, f"best {f1[best]:.3f} at {at[best]:.2f}", transform=axes.transAxes, fontsize=_SMALL
-        )
+        said = "no negative" if positive.all() else f"best {f1[best]:.3f} at {at[best]:.2f}"
+        axes.text(0.04, 0.04, said, transform=axes.transAxes, fontsize=_SMALL)
 
     figure = _panels(
         table,

@@ -308,6 +308,8 @@ def _write_curves(writer: Any, step: int, table: ScoresTable, most: int) -> None
     for label in np.argsort(-positives_L, kind="stable")[:most]:
         if positives_L[label] == 0:
             break
+        if not (targets_NL[:, label] == 0).any():  # its curve would be a constant's
+            continue
         known_N = ~np.isnan(targets_NL[:, label])
         writer.add_pr_curve(
             f"pr/{table.labels[label]}",
