@@ -1,4 +1,4 @@
-"""Text of data, files and bundles, written so that a terminal, Markdown, JSON, a figure or a spreadsheet shows it as text.
+"""Text of data, files and bundles, written so that terminals, Markdown, JSON, figures and spreadsheets show it as text.
 
 A label name, an id or a language code may hold escape sequences, markup or a formula: each writer passes it through
 the function of what it writes. Importing this module costs next to nothing.

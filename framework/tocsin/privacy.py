@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["shown_argument", "shown_data", "shown_path", "shown_paths", "without_paths"]
+__all__ = ["shown_argument", "shown_data", "shown_path", "with_shown_paths", "without_paths"]
+
+Value = TypeVar("Value")
 
 _QUOTED = re.compile(r"""(?P<quote>['"`])(?P<path>/(?!/)[^'"`\n]+)(?P=quote)""")
 _BARE = re.compile(r"(?<![\w.~$/-])/(?!/)(?:[^\s/'\"`,;:()\[\]{}<>|]+/)+[^\s/'\"`,;:()\[\]{}<>|]*")
@@ -31,16 +33,13 @@ def shown_path(path: str | os.PathLike[str]) -> str:
     return os.path.basename(given)
 
 
-def shown_paths(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
-    """Return paths as records may name them; of several with one name, the later ones carry a number."""
-    found: list[str] = []
-    for path in paths:
+def with_shown_paths(facts: Mapping[str, Value]) -> dict[str, Value]:
+    """Return facts by path under paths as records may name them; of several with one name, later ones get a number."""
+    found: dict[str, Value] = {}
+    for path, fact in facts.items():
         name = shown_path(path)
-        number = 2
-        while name in found:
-            name = f"{shown_path(path)} ({number})"
-            number += 1
-        found.append(name)
+        numbered = (f"{name} ({number})" for number in range(2, len(facts) + 1))
+        found[name if name not in found else next(one for one in numbered if one not in found)] = fact
     return found
 
 

@@ -22,6 +22,7 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
 from tocsin.errors import DataError
+from tocsin.escaping import original_cell
 from tocsin.text.reading import wrong_delimiter
 
 __all__ = ["METADATA", "own_facts", "read_columns", "widened"]
@@ -142,6 +143,13 @@ def _read_csv(path: Path, delimiter: str) -> pa.Table:
     # Arrow makes bytes of a column that is no UTF-8.
     if any(pa.types.is_binary(kind) for kind in table.schema.types):
         raise DataError(_NOT_UTF8, file=path)
+    for place, field in enumerate(table.schema):
+        # Our own writer puts an apostrophe before what a spreadsheet would take for a formula.
+        column = table[place]
+        if pa.types.is_string(field.type) and pc.any(pc.starts_with(column, "'")).as_py():
+            cells = [None if cell is None else original_cell(cell) for cell in column.to_pylist()]
+            column = pa.chunked_array([pa.array(cells, pa.string())])
+        table = table.set_column(place, original_cell(field.name), column)
     if "lang" in text:
         place = table.column_names.index("lang")
         known = pc.if_else(pc.equal(table["lang"], ""), pa.scalar(None, pa.string()), table["lang"])

@@ -3,13 +3,16 @@
 Their names differ from Lightning's: two classes of one name make the short name in a YAML file ambiguous.
 """
 
+import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lightning.fabric.loggers.logger import _DummyExperiment
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers import TensorBoardLogger as _EventLogger
+
+from tocsin.escaping import terminal_text
 
 __all__ = ["RunCsvLogger", "RunTensorBoardLogger"]
 
@@ -42,6 +45,7 @@ class RunTensorBoardLogger(_Surviving, _EventLogger):
 
     def __init__(self, save_dir: str) -> None:
         super().__init__(save_dir=save_dir, name="", version="", default_hp_metric=False)
+        _hide_host()
 
     @property
     def experiment(self) -> Any:
@@ -49,9 +53,9 @@ class RunTensorBoardLogger(_Surviving, _EventLogger):
         writer = self.attempt(lambda: super(RunTensorBoardLogger, self).experiment)
         return _DummyExperiment() if writer is None else writer
 
-    def log_metrics(self, *arguments: Any, **named: Any) -> None:
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Write scalars."""
-        self.attempt(lambda: super(RunTensorBoardLogger, self).log_metrics(*arguments, **named))
+        self.attempt(lambda: super(RunTensorBoardLogger, self).log_metrics(_named(metrics), step))
 
     def log_hyperparams(self, *arguments: Any, **named: Any) -> None:
         """Write a flat dict of settings."""
@@ -82,9 +86,9 @@ class RunCsvLogger(_Surviving, CSVLogger):
         writer = self.attempt(lambda: super(RunCsvLogger, self).experiment)
         return _DummyExperiment() if writer is None else writer
 
-    def log_metrics(self, *arguments: Any, **named: Any) -> None:
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Write scalars."""
-        self.attempt(lambda: super(RunCsvLogger, self).log_metrics(*arguments, **named))
+        self.attempt(lambda: super(RunCsvLogger, self).log_metrics(_named(metrics), step))
 
     def save(self) -> None:
         """Flush to disk."""
@@ -93,3 +97,15 @@ class RunCsvLogger(_Surviving, CSVLogger):
     def finalize(self, status: str) -> None:
         """Close the files."""
         self.attempt(lambda: super(RunCsvLogger, self).finalize(status))
+
+
+def _hide_host() -> None:
+    """Let files of events be named "tocsin" where TensorBoard puts the machine's name; it has no option for that."""
+    from tensorboard.summary.writer import event_file_writer  # type: ignore[import-untyped]
+
+    event_file_writer.socket = types.SimpleNamespace(gethostname=lambda: "tocsin")
+
+
+def _named(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metrics with names that are shown as text: those of languages and labels come from data."""
+    return {terminal_text(name): value for name, value in metrics.items()}
