@@ -61,7 +61,9 @@ def shown_data(value: Any) -> Any:
 def without_paths(text: str) -> str:
     """Return a message with the absolute paths in it as records may name them."""
     for base, prefix in _bases():
-        text = text.replace(base + os.sep, f"{prefix}/" if prefix else "")
+        place = rf"(?<![\w.~$-]){re.escape(base)}"
+        text = re.sub(rf"{place}[/\\]", f"{prefix}/" if prefix else "", text)
+        text = re.sub(rf"{place}(?![\w.-])", prefix or ".", text)
     text = _QUOTED.sub(lambda found: f"{found['quote']}{shown_path(found['path'])}{found['quote']}", text)
     return _BARE.sub(lambda found: shown_path(found[0]), text)
 

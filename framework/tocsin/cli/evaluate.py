@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tocsin.escaping import json_escaped, print_lines
+from tocsin.privacy import with_shown_paths
 
 if TYPE_CHECKING:
     from tocsin.plugins.registry import Registry
@@ -141,13 +142,13 @@ def model_names(
                 "is wanted."
             )
         return list(given)
-    for names in (
-        [table.metadata.get("run") or path.stem for table, path in zip(tables, paths, strict=True)],
-        [str(path) for path in paths],
-    ):
-        if len(set(names)) == len(names):
-            return names
-    raise ConfigError("The same scores file was given twice. Tell them apart with --name.")
+    names = [table.metadata.get("run") or path.stem for table, path in zip(tables, paths, strict=True)]
+    if len(set(names)) == len(names):
+        return names
+    files = {str(path): None for path in paths}
+    if len(files) < len(paths):
+        raise ConfigError("The same scores file was given twice. Tell them apart with --name.")
+    return list(with_shown_paths(files))
 
 
 def json_text(data: object) -> str:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tocsin.escaping import print_lines
+from tocsin.privacy import shown_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,6 +152,8 @@ def _check(options: argparse.Namespace, models: list[Model]) -> None:
     names = [model.name for model in models]
     if not 0 <= options.limit <= 1:
         raise ConfigError(f"--limit is {options.limit}; an accuracy between 0 and 1 is wanted, such as 0.95.")
+    if options.teacher is not None and options.teacher not in names:
+        options.teacher = shown_data(options.teacher)
     if options.teacher is not None and (options.teacher not in names or len(names) < 2):
         raise ConfigError(
             f"--teacher {options.teacher!r}: one of at least two models is wanted, by its name. "
@@ -219,7 +222,7 @@ def _facts(
 ) -> dict[str, Any]:
     first = models[0].name
     return {
-        "pairs": options.pairs,
+        "pairs": shown_data(options.pairs),
         "where": options.where,
         "max_pairs": options.max_pairs,
         "hit": options.hit,
@@ -228,7 +231,7 @@ def _facts(
         "models": [
             {
                 "name": model.name,
-                model.kind: model.place,
+                model.kind: shown_data(model.place),
                 **reports[model.name].to_dict(),
                 **(
                     {

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tocsin.escaping import print_lines
+from tocsin.privacy import shown_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,12 +128,13 @@ def _facts(
     differences: Mapping[str, Mapping[str, Difference]],
 ) -> dict[str, Any]:
     return {
-        "pairs": options.pairs,
+        "pairs": shown_data(options.pairs),
         "where": options.where,
         "draws": options.draws,
         "seed": options.seed,
         "models": [
-            {"name": model.name, model.kind: model.place, **reports[model.name].to_dict()} for model in models
+            {"name": model.name, model.kind: shown_data(model.place), **reports[model.name].to_dict()}
+            for model in models
         ],
         "differences": [
             {

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from tocsin.errors import CheckpointError
 from tocsin.files import file_sha256, fsync_path, temporary_name, write_text
+from tocsin.training.portable_paths import with_absolute_paths, with_portable_paths
 
 __all__ = ["AtomicCheckpointIO", "BestCheckpoint", "manifest_path"]
 
@@ -60,7 +62,7 @@ class AtomicCheckpointIO(CheckpointIO):
         temporary = temporary_name(target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            entry = _write(checkpoint, temporary)
+            entry = _write(_with_callbacks(checkpoint, with_portable_paths, target.parent), temporary)
             _check_plain(temporary, target)
             _put_in_place(temporary, target, entry)
         except CheckpointError:
@@ -101,7 +103,7 @@ class AtomicCheckpointIO(CheckpointIO):
             ) from error
         if not isinstance(loaded, dict):
             raise CheckpointError(f"{source} holds a {type(loaded).__name__}, not a checkpoint's dict")
-        return loaded
+        return _with_callbacks(loaded, with_absolute_paths, source.parent)
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Remove a checkpoint and its manifest; nothing happens when they are not there."""
@@ -247,6 +249,15 @@ def _write(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
         file.flush()
         os.fsync(file.fileno())
     return {"sha256": hashing.hash.hexdigest(), "bytes": hashing.bytes}
+
+
+def _with_callbacks(
+    checkpoint: dict[str, Any], change: Callable[[Any, Path], Any], folder: Path
+) -> dict[str, Any]:
+    """Return a checkpoint whose callbacks' states are changed; they name the best and the last checkpoint by path."""
+    if "callbacks" not in checkpoint:
+        return checkpoint
+    return {**checkpoint, "callbacks": change(checkpoint["callbacks"], folder)}
 
 
 def _check_plain(written: Path, target: Path) -> None:
