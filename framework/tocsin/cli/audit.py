@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tocsin.cli.options import OptionParser
 from tocsin.privacy import shown_argument, shown_path
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _plain(result: Audit) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="tocsin audit",
         description=f"C{HELP[1:]}. Reads the sections labels and data of a fit's YAML file exactly as the fit does; "
         "other options override it, as for a fit: --data.init_args.splitter RandomSplit. No text is shown.",

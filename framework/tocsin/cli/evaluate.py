@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tocsin.cli.options import OptionParser
 from tocsin.escaping import json_escaped, print_lines
 from tocsin.privacy import with_shown_paths
 
@@ -215,7 +216,7 @@ def check_threshold(threshold: float) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tocsin evaluate", description=f"P{HELP[1:]}.")
+    parser = OptionParser(prog="tocsin evaluate", description=f"P{HELP[1:]}.")
     parser.add_argument(
         "--scores",
         nargs="+",

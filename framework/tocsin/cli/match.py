@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from tocsin.cli.options import OptionParser
 from tocsin.escaping import print_lines
 from tocsin.privacy import shown_data
 
@@ -113,7 +114,7 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     from tocsin.cli.vectors import add_arguments
 
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="tocsin match",
         description="Match sentences with their translations by cosine, among all pairs of the same language: the "
         "share found from English to text, from text to English, and their mean, with 95% intervals. Pools differ "

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tocsin.cli.options import OptionParser
 from tocsin.escaping import csv_cell, print_lines, rich_text, terminal_text
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _open(options: argparse.Namespace) -> tuple[Reader, list[str]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="tocsin predict",
         description="Label messages with a bundle. Writes Parquet, CSV or TSV: id, kept columns, prob.<label> "
         "(calibrated where the bundle has a calibrator), decision.<label> (by its decision rule, else from .5).",

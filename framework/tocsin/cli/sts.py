@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tocsin.cli.options import OptionParser
 from tocsin.escaping import print_lines
 from tocsin.privacy import shown_data
 
@@ -110,7 +111,7 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     from tocsin.cli.vectors import add_arguments
 
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="tocsin sts",
         description="Rank pairs of sentences by the cosine of their vectors and compare with people's scores: "
         "Spearman's rank correlation per language, with 95% intervals.",
