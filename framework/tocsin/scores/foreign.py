@@ -12,6 +12,7 @@ N messages, L labels.
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,9 @@ def read_columns(path: str | Path) -> pa.Table:
         kind = "Parquet" if delimiter is None else "CSV"
         if "invalid UTF8" in str(error):
             raise DataError(_NOT_UTF8, file=path) from error
-        raise DataError(f"Cannot be read as {kind} ({error}). Is the file whole?", file=path) from error
+        # Arrow quotes the row, or the value, and either may be a message.
+        cause = re.sub(r"(got \d+): .*|(invalid value) .*", r"\1\2", str(error), flags=re.DOTALL)
+        raise DataError(f"Cannot be read as {kind} ({cause}). Is the file whole?", file=path) from None
     twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
     if twice:
         raise DataError(
