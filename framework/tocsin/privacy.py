@@ -58,8 +58,16 @@ def shown_data(value: Any) -> Any:
     return shown_path(value) if isinstance(value, str) and _is_path(value) else value
 
 
-def without_paths(text: str) -> str:
-    """Return a message with the absolute paths in it as records may name them."""
+def without_paths(text: str, known: str | None = None) -> str:
+    """Return a message with the absolute paths in it as records may name them.
+
+    Args:
+        text: The message. A path with white space is seen whole where it stands in quotes or below a folder that
+            paths are named from.
+        known: A path that may stand in it as it is.
+    """
+    if isinstance(known, str) and _is_path(known):
+        text = text.replace(known, shown_path(known))
     for base, prefix in _bases():
         place = rf"(?<![\w.~$-]){re.escape(base)}"
         text = re.sub(rf"{place}[/\\]", f"{prefix}/" if prefix else "", text)

@@ -138,6 +138,7 @@ def test_every_verb_shows_hostile_names_as_text(work: Path, capsys: pytest.Captu
     run("fit", "--config", "config.yaml", "--name", "b", "--seed_everything", "3")
     fits = [(work / f"runs/{name}/latest-fit").resolve() for name in "ab"]
     check_markdown(fits[0] / "bundle" / "README.md")
+    check_tensorboard(fits[0])
     run("test", "--config", fits[0] / "config.yaml")
     assert "a " in run("runs")
     scores = [fit / "scores/validation.parquet" for fit in fits]
@@ -162,6 +163,20 @@ def test_every_verb_shows_hostile_names_as_text(work: Path, capsys: pytest.Captu
     texts = [name for name in NAMES if not name.startswith("-")]
     shows_all(run("predict", "--bundle", bundle, "--text", *texts, "--top", str(len(NAMES)), "--raw"))
     check_predictions(run, work, bundle)
+
+
+def check_tensorboard(run: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run), size_guidance={"images": 1, "tensors": 1})
+    events.Reload()
+    tags = events.Tags()
+    shows_all("\n".join(tags["scalars"]))
+    assert not any(RAW.search(tag) for tag in [*tags["scalars"], *tags["tensors"], *tags["images"]])
+    (metadata,) = run.rglob("metadata.tsv")
+    cells = [cell for line in metadata.read_text().splitlines() for cell in line.split("\t")]
+    assert len(cells) == 33 * 3
+    assert not any(RAW.search(cell) or re.match("[=+@-]", cell) for cell in cells)
 
 
 def check_predictions(run: Shown, work: Path, bundle: Path) -> None:

@@ -51,7 +51,10 @@ def ended(record: Mapping[str, Any], error: BaseException | None) -> dict[str, A
     told = None
     if error is not None:
         lines = str(error).strip().splitlines()
-        told = f"{type(error).__name__}: {without_paths(lines[0])}" if lines else type(error).__name__
+        named = getattr(error, "file", None) or getattr(
+            error, "filename", None
+        )  # a path may hold white space
+        told = type(error).__name__ + (f": {without_paths(lines[0], named)}" if lines else "")
     status = "completed" if error is None else "failed"
     return {**record, "status": status, "ended": now, "duration_seconds": duration, "error": told}
 
