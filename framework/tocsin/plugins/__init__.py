@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tocsin.errors import did_you_mean as did_you_mean
     from tocsin.escaping import csv_cell as csv_cell
     from tocsin.escaping import figure_text as figure_text
+    from tocsin.escaping import json_escaped as json_escaped
     from tocsin.escaping import markdown_text as markdown_text
     from tocsin.escaping import print_lines as print_lines
     from tocsin.escaping import rich_text as rich_text
@@ -91,6 +92,7 @@ _HOMES = {
     "tocsin.escaping": [
         "csv_cell",
         "figure_text",
+        "json_escaped",
         "markdown_text",
         "print_lines",
         "rich_text",

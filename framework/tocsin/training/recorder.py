@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from tocsin.batches.protocols import ServesPairs
+from tocsin.escaping import json_escaped
 from tocsin.files import whole_file, write_text
 from tocsin.training import provenance
 from tocsin.training.runs import Run
@@ -220,4 +221,4 @@ def _with_digests(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+    write_text(path, json_escaped(json.dumps(content, indent=2, ensure_ascii=False, default=str)) + "\n")

@@ -87,6 +87,7 @@ def _run(config: Path, overrides: list[str], name: str, root: Path, also_test: s
     from tocsin.plugins import (
         describe_files,
         ended,
+        json_escaped,
         print_lines,
         read_corpus,
         shown_argument,
@@ -126,7 +127,7 @@ def _run(config: Path, overrides: list[str], name: str, root: Path, also_test: s
             raise
         finally:
             content = json.dumps(ended(record, error), indent=2, ensure_ascii=False, default=str)
-            (run.path / "provenance.json").write_text(content + "\n", encoding="utf-8")
+            (run.path / "provenance.json").write_text(json_escaped(content) + "\n", encoding="utf-8")
         for split, table in tables.items():
             _report(split, table)
         print_lines(f"Penalty chosen on validation: C = {model.strength:g}. Scores tables: {run.scores}")
