@@ -98,9 +98,7 @@ def test_the_prior_can_come_from_the_training_split(
         evaluate.main(["--scores", files[0], "--draws", "0", *prior])
 
 
-def test_headings_come_from_the_run_or_else_the_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_headings_come_from_the_run_or_else_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [tmp_path / "a" / "test.parquet", tmp_path / "b" / "test.parquet"]
     same = [make_table(metadata={}), make_table(metadata={})]
     # Elsewhere folders are not named; a number tells files of one name apart.
