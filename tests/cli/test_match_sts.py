@@ -159,7 +159,7 @@ def test_match_sets_models_side_by_side(
         "Mean squared error of student",
     ):
         assert heading in report
-    assert "| fra | 40* |" in report
+    assert "| fra | 40\\* |" in report
     assert report.startswith("# Matching of teacher, student\n")
     assert report.endswith("![by language](accuracy.png)\n")
     assert re.search(r"\| \[0\.\d{3}, \d\.\d{3}\] \|", report)

@@ -40,3 +40,5 @@ def test_a_checkpoint_gives_its_paths_back_where_it_lies_now(tmp_path: Path) -> 
     moved = tmp_path / "moved" / "run" / "checkpoints"
     wanted = state(moved) | {"beside": f"{folder.parent}-2/best.ckpt"}
     assert files.load_checkpoint(moved / "last.ckpt")["callbacks"] == wanted
+    (tmp_path / "latest").symlink_to(tmp_path / "moved" / "run")
+    assert files.load_checkpoint(tmp_path / "latest" / "checkpoints" / "last.ckpt")["callbacks"] == wanted

@@ -19,7 +19,7 @@ def with_portable_paths(state: Any, folder: Path) -> Any:
         state: Of callbacks, such as where the best checkpoint lies; paths are texts, or keys of dicts.
         folder: Of the checkpoint; the run is the folder that holds it.
     """
-    here = os.path.abspath(folder)
+    here = os.path.realpath(folder)  # as Lightning's callbacks have it
     run = os.path.dirname(here)
 
     def portable(text: str) -> str:
@@ -31,7 +31,7 @@ def with_portable_paths(state: Any, folder: Path) -> Any:
 
 def with_absolute_paths(state: Any, folder: Path) -> Any:
     """Return what `with_portable_paths` was given, where the checkpoint lies in `folder` now."""
-    here = os.path.abspath(folder)
+    here = os.path.realpath(folder)  # latest-fit is a link
 
     def absolute(text: str) -> str:
         if not text.startswith(_MARK):
