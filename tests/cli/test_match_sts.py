@@ -124,8 +124,11 @@ def test_match_sets_models_side_by_side(
     arguments = ["match", *models, "--pairs", place / "pairs.parquet", "--draws", "50"]
     found = run(capsys, *arguments, "--teacher", "teacher", "--output", tmp_path / "out")
     teacher, student = found["models"]
-    assert (teacher["name"], teacher["encoder"]) == ("teacher", str(place / "encoder"))
-    assert (student["name"], student["bundle"]) == ("student", str(place / "bundle"))
+    assert (teacher["name"], teacher["encoder"]) == (
+        "teacher",
+        "encoder",
+    )  # no folder outside of the working one
+    assert (student["name"], student["bundle"]) == ("student", "bundle")
     (difference,) = found["differences"]
     assert (difference["first"], difference["second"]) == ("teacher", "student")
     for lang in ("fra", "hat", "spa"):
@@ -156,7 +159,7 @@ def test_match_sets_models_side_by_side(
         "Mean squared error of student",
     ):
         assert heading in report
-    assert "| fra | 40* |" in report
+    assert "| fra | 40\\* |" in report
     assert report.startswith("# Matching of teacher, student\n")
     assert report.endswith("![by language](accuracy.png)\n")
     assert re.search(r"\| \[0\.\d{3}, \d\.\d{3}\] \|", report)

@@ -34,6 +34,7 @@ from tocsin.batches.unknown import check_unknown, unknown_share
 from tocsin.errors import ConfigError, DataError
 from tocsin.files import cache_folder
 from tocsin.labels.schemes import LabelScheme
+from tocsin.privacy import with_shown_paths
 from tocsin.text.audit import Audit, audit
 from tocsin.text.cleaners import Cleaner, NoCleaner
 from tocsin.text.messages import source_column
@@ -365,9 +366,9 @@ class LabelledMessages(LightningDataModule):
     def provenance(self) -> dict[str, Any]:
         """What the run record keeps: files with their SHA-256, counts, and the key of the token cache."""
         corpus = self.corpus()
-        label_files = {str(path): file_digest(path) for path in self.labels.files}
+        label_files = with_shown_paths({str(path): file_digest(path) for path in self.labels.files})
         return {
-            "files": self._file_digests(),
+            "files": with_shown_paths(self._file_digests()),
             "messages": corpus.counts(),
             "read": corpus.facts,
             "limits": corpus.limits,

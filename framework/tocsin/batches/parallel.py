@@ -32,6 +32,7 @@ from tocsin.batches.unknown import check_unknown, unknown_share
 from tocsin.checksums import cached_folder
 from tocsin.errors import ConfigError
 from tocsin.files import cache_folder
+from tocsin.privacy import with_shown_paths
 from tocsin.text.cleaners import Cleaner, NoCleaner
 from tocsin.text.pairs import PairReader
 from tocsin.text.progress import progress_bar, table_console
@@ -321,7 +322,9 @@ class ParallelSentences(LightningDataModule):
         """What the run record keeps: files with their SHA-256, counts, and the keys of the caches."""
         corpus = self.pairs()
         return {
-            "files": {path: digest for name in self.sources for path, digest in self._files(name).items()},
+            "files": with_shown_paths(
+                {path: digest for name in self.sources for path, digest in self._files(name).items()}
+            ),
             "sources": {name: type(reader).__name__ for name, reader in self.sources.items()},
             "pairs": {"train": len(corpus.train_english), "validation": corpus.validation_pairs().num_rows},
             "english": {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tocsin.cli.options import OptionParser
 from tocsin.escaping import json_escaped, print_lines
 from tocsin.plugins.discovery import COMMANDS, DATASETS, GROUP, Declared, declared, other_versions, selection
 from tocsin.plugins.roles import OBSERVERS, ROLES
@@ -42,7 +42,7 @@ class _Listed:
 
 def main(argv: Sequence[str]) -> int:
     """List installed plugins. Returns 0, or 1 when `--check` finds one that is broken."""
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="tocsin plugins",
         description="List installed plugins, from their metadata alone: nothing of them is imported. "
         "TOCSIN_PLUGINS=off switches all off, TOCSIN_PLUGINS=a,b all but those, and with TOCSIN_PLUGINS=strict "

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tocsin.cli.options import OptionParser
 from tocsin.cli.predict_table import TablePredictor, open_source
 from tocsin.cli.readers import add_reader_argument
 from tocsin.escaping import csv_cell, print_lines, rich_text, terminal_text
@@ -96,7 +97,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="tocsin predict",
         description="Label messages with a bundle. Writes Parquet, CSV or TSV: id, kept columns, prob.<label> "
         "(calibrated where the bundle has a calibrator), decision.<label> (by its decision rule, else from .5).",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tocsin.escaping import figure_text
 from tocsin.scores.metrics import average_precision, evaluate_by, probabilities_of, thresholds_for
 from tocsin.scores.numbers import number
 from tocsin.scores.probabilities import Bins
@@ -226,7 +227,6 @@ def language_heat_map(table: ScoresTable, languages: int = 30, most: int = 40) -
         rotation=60,
         ha="right",
         fontsize=_SMALL,
-        parse_math=False,
     )
     axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
@@ -236,7 +236,6 @@ def language_heat_map(table: ScoresTable, languages: int = 30, most: int = 40) -
         range(len(rows)),
         [f"{_short(lang)}  ({found.n:,})" for lang, found in rows],
         fontsize=_SMALL,
-        parse_math=False,
     )
     bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02, extend="min")
     bar.set_label("ROC-AUC", fontsize=8)
@@ -307,8 +306,7 @@ def _panels(
         positives = int((targets == 1).sum())
         few = " *" if positives < _FEW else ""
         name = "all labels pooled" if label is None else _short(table.labels[label], 24)
-        # a name such as "a$b$c" is no formula
-        axes.set_title(f"{name} ({positives:,}{few})", fontsize=8, parse_math=False)
+        axes.set_title(f"{name} ({positives:,}{few})", fontsize=8)
     for axes in grid[len(shown) :]:
         axes.set_visible(False)
     for axes in grid[max(0, len(shown) - columns) : len(shown)]:  # the lowest of each column
@@ -339,4 +337,4 @@ def _thinned(points: int) -> np.ndarray:
 
 
 def _short(text: str, most: int = 22) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return figure_text(text if len(text) <= most else text[: most - 1] + "…")

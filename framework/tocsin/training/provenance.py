@@ -1,4 +1,8 @@
-"""What a run's figures came from: versions, machine, source state, data files, seeds and times."""
+"""What a run's figures came from: versions, machine, source state, data files, seeds and times.
+
+It says neither who ran it nor where: no user, no machine's name, no folder outside of the working folder,
+`$TOCSIN_DATA` and the home folder.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tocsin.files import file_sha256
+from tocsin.privacy import shown_argument, shown_path, without_paths
 
 __all__ = ["describe_files", "ended", "seed_of_run", "started"]
 
@@ -30,8 +35,7 @@ def started(name: str, verb: str) -> dict[str, Any]:
         "ended": None,
         "duration_seconds": None,
         "error": None,
-        "command": shlex.join(sys.argv),
-        "working_folder": os.getcwd(),
+        "command": shlex.join([Path(sys.argv[0]).name, *map(shown_argument, sys.argv[1:])]),
         "seed": seed_of_run(),
         "versions": {"python": platform.python_version(), **_versions()},
         "machine": _machine(),
@@ -47,15 +51,22 @@ def ended(record: Mapping[str, Any], error: BaseException | None) -> dict[str, A
     told = None
     if error is not None:
         lines = str(error).strip().splitlines()
-        told = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+        named = getattr(error, "file", None) or getattr(
+            error, "filename", None
+        )  # a path may hold white space
+        told = type(error).__name__ + (f": {without_paths(lines[0], named)}" if lines else "")
     status = "completed" if error is None else "failed"
     return {**record, "status": status, "ended": now, "duration_seconds": duration, "error": told}
 
 
 def describe_files(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
-    """Return path, size in bytes and SHA-256 of each file, in the order given."""
+    """Return path, size in bytes and SHA-256 of each file, in the order given.
+
+    A path is named from the working folder, `$TOCSIN_DATA` or the home folder, where the file lies below it; else by
+    the file's name alone.
+    """
     return [
-        {"path": str(path), "bytes": Path(path).stat().st_size, "sha256": file_sha256(Path(path))}
+        {"path": shown_path(path), "bytes": Path(path).stat().st_size, "sha256": file_sha256(Path(path))}
         for path in paths
     ]
 
