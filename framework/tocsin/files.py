@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 try:
@@ -15,11 +16,16 @@ try:
 except ImportError:  # Windows has no flock: leftovers stay, and two writers of one entry both compute it
     fcntl = None  # type: ignore[assignment]
 
+# What a file system says that has no locks, such as NFS mounted with nolock.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
 __all__ = [
+    "NO_LOCKS",
     "cache_folder",
     "file_sha256",
     "fsync_path",
     "lock_handle",
+    "one_writer",
     "temporary_name",
     "whole_file",
     "whole_folder",
@@ -136,7 +142,7 @@ def lock_handle(handle: int, *, wait: bool) -> bool:
         wait: Wait for another holder, or give up at once.
 
     Returns:
-        Whether the lock is held now; True on systems without such locks.
+        Whether the lock is held now; True on systems and file systems without such locks.
     """
     if fcntl is None:
         return True
@@ -144,7 +150,58 @@ def lock_handle(handle: int, *, wait: bool) -> bool:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
     return True
+
+
+@contextlib.contextmanager
+def one_writer(target: Path, *, say: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Let one process at a time make a file or folder that others could make, too; look inside whether it is there now.
+
+    A second one waits. The lock lies beside `target` and is gone afterwards. Where the file system has no locks, nobody
+    waits: entries are still whole, and made twice.
+
+    Args:
+        target: What is made; its folder is made where it is missing.
+        say: Is told, in one sentence, who is waited for.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path = target.with_name(f".{target.name}.lock")
+    handle = _locked(path, target, say)
+    try:
+        yield
+    finally:
+        if fcntl is not None:  # a name that is removed while it is held is never somebody else's
+            path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _locked(path: Path, target: Path, say: Callable[[str], None] | None) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        try:
+            if not lock_handle(handle, wait=False):
+                if say is not None:
+                    holder = os.pread(handle, 20, 0).decode("ascii", "replace").strip() or "unknown"
+                    say(
+                        f"another process (id {holder}) is making {target.name} in {target.parent}; waiting for it"
+                    )
+                lock_handle(handle, wait=True)
+            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+                os.truncate(handle, 0)
+                os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+                return handle
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # its holder removed the name while we waited: take the new one
 
 
 def _new_part(target: Path, *, folder: bool) -> tuple[Path, int | None]:
