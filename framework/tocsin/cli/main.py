@@ -11,9 +11,11 @@ from typing import Any
 
 from tocsin import __version__
 from tocsin.cli.verbs import CORE_VERBS, plugin_verbs
-from tocsin.errors import TocsinError, did_you_mean
+from tocsin.errors import Interrupted, TocsinError, did_you_mean
 from tocsin.plugins.discovery import COMMANDS
 from tocsin.plugins.functions import load_function, switched_off
+from tocsin.training.runs import is_first_rank
+from tocsin.training.signals import watching
 
 __all__ = ["main"]
 
@@ -32,20 +34,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the command's name; None for the process's own.
 
     Returns:
-        The exit code: 0 done, 2 the user's mistake, 130 interrupted, 141 the reader of our output went away.
+        The exit code: 0 done, 2 the user's mistake, 130, 143, 129 and 138 ended by SIGINT, SIGTERM, SIGHUP and SIGUSR1,
+        141 the reader of our output went away.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     shown = warnings.showwarning
     warnings.showwarning = _plainly(shown)
     try:
-        code = _run(arguments)
-        sys.stdout.flush()
-        return code
+        with watching(whole_process=argv is None):
+            code = _run(arguments)
+            sys.stdout.flush()
+            return code
     except TocsinError as error:
         if os.environ.get("TOCSIN_TRACEBACK") == "1":
             raise
         print(f"tocsin: {error}", file=sys.stderr)
         return USER_ERROR
+    except Interrupted as stop:
+        if is_first_rank():
+            print(f"tocsin: {stop}", file=sys.stderr, flush=True)
+        return stop.exit_code
     except KeyboardInterrupt:
         print("tocsin: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -13,11 +15,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from tocsin.errors import Interrupted
 from tocsin.files import file_sha256
 
 __all__ = ["describe_files", "ended", "seed_of_run", "started"]
 
 _DISTRIBUTIONS = ("tocsin", "torch", "lightning", "transformers", "numpy", "pyarrow", "scikit-learn")
+_LONGEST = 500  # characters of an error that a record keeps
+_QUOTED = re.compile(r"(['\"])(?=[^'\"]*\s[^'\"]*\s)[^'\"]{16,}\1")
 
 
 def started(name: str, verb: str) -> dict[str, Any]:
@@ -30,6 +35,8 @@ def started(name: str, verb: str) -> dict[str, Any]:
         "ended": None,
         "duration_seconds": None,
         "error": None,
+        "signal": None,
+        "go_on": None,
         "command": shlex.join(sys.argv),
         "working_folder": os.getcwd(),
         "seed": seed_of_run(),
@@ -40,16 +47,40 @@ def started(name: str, verb: str) -> dict[str, Any]:
     }
 
 
-def ended(record: Mapping[str, Any], error: BaseException | None) -> dict[str, Any]:
-    """Return `record` closed now: "completed", or "failed" with the error's first line."""
+def ended(record: Mapping[str, Any], error: BaseException | None, go_on: str | None = None) -> dict[str, Any]:
+    """Return `record` closed now.
+
+    Its status becomes "completed"; "interrupted" by a signal, with the signal's name and the command that goes on; or
+    "failed" with the error's first line, in which quoted texts (a message may be among them) are left out.
+    """
     now = _now()
     duration = (datetime.fromisoformat(now) - datetime.fromisoformat(record["started"])).total_seconds()
-    told = None
-    if error is not None:
-        lines = str(error).strip().splitlines()
-        told = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    status = "completed" if error is None else "failed"
-    return {**record, "status": status, "ended": now, "duration_seconds": duration, "error": told}
+    by = _signal_of(error)
+    status = "completed" if error is None else "failed" if by is None else "interrupted"
+    return {
+        **record,
+        "status": status,
+        "ended": now,
+        "duration_seconds": duration,
+        "error": None if error is None or by is not None else _told(error),
+        "signal": by,
+        "go_on": go_on,
+    }
+
+
+def _signal_of(error: BaseException | None) -> str | None:
+    if isinstance(error, Interrupted):
+        return signal.Signals(error.signum).name
+    return "SIGINT" if isinstance(error, KeyboardInterrupt) else None
+
+
+def _told(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    if not lines:
+        return type(error).__name__
+    # what holds white space in quotes is more likely a message than a name or a path
+    line = _QUOTED.sub(lambda found: f"{found[1]}…{found[1]}", lines[0])
+    return f"{type(error).__name__}: {line[:_LONGEST]}"
 
 
 def describe_files(paths: Iterable[str | Path]) -> list[dict[str, Any]]:

@@ -69,8 +69,11 @@ class RunRecorder(Callback):
             return
         if self.config is not None:
             self._guarded("config.yaml", self._write_config)
-        earlier = self._earlier()
-        self._record = provenance.started(self.run.name, self.run.verb)
+        self._record = self.run.record = {
+            # seeds and libraries are known by now
+            **provenance.started(self.run.name, self.run.verb),
+            **{name: self.run.record[name] for name in ("started", "earlier") if name in self.run.record},
+        }
         self._record["plugins"] = self.plugins
         self._record["trainer"] = {
             "precision": str(trainer.precision),
@@ -78,8 +81,6 @@ class RunRecorder(Callback):
             "strategy": type(trainer.strategy).__name__,
             "world_size": trainer.world_size,
         }
-        if earlier:
-            self._record["earlier"] = earlier
         self._describe_data(trainer)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -116,13 +117,12 @@ class RunRecorder(Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Close the record as failed."""
+        """Close the record as failed or interrupted."""
         self._close(trainer, exception)
 
     def _close(self, trainer: pl.Trainer, error: BaseException | None) -> None:
         if self._record is not None and trainer.is_global_zero:
-            self._record = provenance.ended(self._record, error)
-            self._guarded("provenance.json", self._write_record)
+            self.run.end(error)
             self._record = None
 
     def _describe_data(self, trainer: pl.Trainer) -> None:
@@ -134,7 +134,7 @@ class RunRecorder(Callback):
         if callable(facts) and self._record["data"] is None:
             told = facts()
             self._record["data"] = None if told is None else _with_digests(told)
-        self._guarded("provenance.json", self._write_record)
+        self._guarded("provenance.json", self.run.write_record)
         audit = None if self._audited else getattr(data, "audit", None)
         if audit is not None:
             self._guarded("audit.json", lambda: _write_json(self.run.path / "audit.json", audit.to_dict()))
@@ -192,17 +192,6 @@ class RunRecorder(Callback):
             number += 1
             path = self.run.path / f"config-{number}.yaml"
         write_text(path, text)
-
-    def _write_record(self) -> None:
-        _write_json(self.run.path / "provenance.json", self._record)
-
-    def _earlier(self) -> list[dict[str, Any]]:
-        try:
-            record = json.loads((self.run.path / "provenance.json").read_text(encoding="utf-8"))
-            earlier = record.pop("earlier", [])
-            return [*earlier, record]
-        except (OSError, ValueError, AttributeError):
-            return []
 
     def _guarded(self, what: str, write: Any) -> None:
         try:
