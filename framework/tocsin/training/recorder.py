@@ -69,11 +69,8 @@ class RunRecorder(Callback):
             return
         if self.config is not None:
             self._guarded("config.yaml", self._write_config)
-        self._record = self.run.record = {
-            # seeds and libraries are known by now
-            **provenance.started(self.run.name, self.run.verb),
-            **{name: self.run.record[name] for name in ("started", "earlier") if name in self.run.record},
-        }
+        self.run.begin()
+        self._record = self.run.record
         self._record["plugins"] = self.plugins
         self._record["trainer"] = {
             "precision": str(trainer.precision),

@@ -77,7 +77,9 @@ class Run:
     def begin(self) -> None:
         """Open the record of a session, or open again one that runs: seeds and libraries are known late."""
         if self.record.get("status") == "running":
-            kept = {name: self.record[name] for name in ("started", "earlier") if name in self.record}
+            kept: dict[str, Any] = {
+                name: self.record[name] for name in ("started", "earlier") if name in self.record
+            }
         else:
             earlier = _earlier(self.path)
             kept = {"earlier": earlier} if earlier else {}
