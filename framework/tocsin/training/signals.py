@@ -18,7 +18,7 @@ from typing import Any
 
 from tocsin.errors import Interrupted
 
-__all__ = ["ENDING", "SignalWatch", "watching"]
+__all__ = ["ENDING", "SignalWatch", "active", "watching"]
 
 # SIGUSR1 is what SLURM sends before the time limit (--signal=USR1@90); SIGHUP comes when a terminal is closed.
 ENDING = tuple(
@@ -42,18 +42,21 @@ class SignalWatch:
         pending: The signal that came first; None before.
         deferred: Whether somebody looks at `pending` soon, so that nothing is raised.
         leaving: Whether somebody has obeyed by now and is busy with saving; no deadline holds then.
-        last_words: Called with the signal when the process has to end without its main thread.
+        last_words: Called when the process has to end without its main thread, with the signal; with None where a
+            process that it trains with is gone.
     """
 
     def __init__(self) -> None:
         self.pending: int | None = None
         self.deferred = False
         self.leaving = False
-        self.last_words: Callable[[int], None] | None = None
+        self.last_words: Callable[[int | None], None] | None = None
         self._raised = False
         self._since = 0.0
         self._peers: Callable[[], list[int]] | None = None
         self._parent: int | None = None
+        self._look: Callable[[], bool] | None = None
+        self._lost = 0.0
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
@@ -106,6 +109,16 @@ class SignalWatch:
         with suppress(OSError):
             self._writer.send(b"\xff")  # no signal's number: the thread begins to look
 
+    def guard(self, lost: Callable[[], bool]) -> None:
+        """End this process when one that it trains with is gone, if it does not notice itself.
+
+        Args:
+            lost: Says whether one is gone; asked twice a second.
+        """
+        self._look = lost
+        with suppress(OSError):
+            self._writer.send(b"\xff")
+
     # Signals ---------------------------------------------------------------------------------------------------------
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -124,7 +137,7 @@ class SignalWatch:
 
     def _watch(self) -> None:
         while True:
-            waiting = self._parent is not None or self._since
+            waiting = self._parent is not None or self._look is not None or self._since
             ready, _, _ = select.select([self._reader], [], [], 0.5 if waiting else None)
             try:
                 numbers = self._reader.recv(256) if ready else b""
@@ -137,8 +150,12 @@ class SignalWatch:
                     self._noticed(number)
             if self._parent is not None and os.getppid() != self._parent:
                 os._exit(1)
+            if self._look is not None and not self._since and self._look():
+                self._lost = self._lost or time.monotonic()
+                if time.monotonic() - self._lost > _ANSWERS_WITHIN:
+                    self._leave(1)
             if self._since and time.monotonic() - self._since > self._patience():
-                self._leave()
+                self._leave(128 + (self.pending or signal.SIGTERM))
 
     def _noticed(self, number: int) -> None:
         now = time.monotonic()
@@ -158,15 +175,19 @@ class SignalWatch:
             return float("inf") if self._peers is None else _STEP_WITHIN
         return 3 * _ANSWERS_WITHIN if self._raised else _ANSWERS_WITHIN
 
-    def _leave(self) -> None:
-        number = self.pending or signal.SIGTERM
+    def _leave(self, code: int) -> None:
         with suppress(Exception):
             if self.last_words is not None:
-                self.last_words(number)
-        os._exit(128 + number)
+                self.last_words(self.pending)
+        os._exit(code)
 
 
 _active: SignalWatch | None = None
+
+
+def active() -> SignalWatch | None:
+    """Return this process's watch; None where nobody watches, as in a program that uses the Trainer itself."""
+    return _active
 
 
 @contextmanager
