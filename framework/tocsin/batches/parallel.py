@@ -329,6 +329,16 @@ class ParallelSentences(LightningDataModule):
             "seed": self._seed(),
         }
 
+    @property
+    def pad_id(self) -> int:
+        """The tokenizer's padding id, once all is tokenised."""
+        return self._pad_id
+
+    @property
+    def pass_tokens(self) -> int:
+        """Tokens of a pass: `tokens_per_pass`, or what suits the device."""
+        return self._budget()
+
     def _budget(self) -> int:
         return pass_budget(self.tokens_per_pass, self.trainer)
 
