@@ -15,6 +15,7 @@ from tocsin.batches.balance import positives_of, repeat_factors, sampling_facts
 from tocsin.batches.cache import TokenStore, content_key, file_digest, texts_digest, tokenizer_digest
 from tocsin.batches.corpus import Corpus
 from tocsin.batches.passes import MessagePass, cut_passes
+from tocsin.batches.position import next_step
 from tocsin.batches.protocols import ReadsTokens
 from tocsin.batches.rare_labels import RareLabelWarning, check_rare_labels
 from tocsin.batches.reading import SplitWarning, assemble_corpus
@@ -400,10 +401,7 @@ class LabelledMessages(LightningDataModule):
         """Position in the training data, as plain data: the next epoch and optimiser step."""
         if self._sampler is None or self.trainer is None:
             return {}
-        # Counted from the steps that were trained, not from the loader, which may have fetched ahead.
-        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress
-        done = progress.total.processed
-        epoch, step = divmod(done, max(1, int(self.trainer.num_training_batches)))
+        epoch, step = next_step(self.trainer)
         return {**self._sampler.state_dict(), "epoch": epoch, "step": step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from tocsin.batches.pair_key import pairs_key
 from tocsin.batches.pair_rows import PairRows, side_sentences
 from tocsin.batches.pair_sampler import PairSampler, Sentences
 from tocsin.batches.pair_sampling import PairOrder, Sampling, shares
+from tocsin.batches.position import next_step
 from tocsin.batches.protocols import ReadsTokens
 from tocsin.batches.rows import StepLoader
 from tocsin.batches.sentences import PairStep, SentencePass
@@ -406,10 +407,7 @@ class ParallelSentences(LightningDataModule):
         """Position in the training data, as plain data: the next epoch and optimiser step."""
         if self._sampler is None or self.trainer is None:
             return {}
-        # Counted from the steps that were trained, not from the loader, which may have fetched ahead.
-        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress
-        done = progress.total.processed
-        epoch, step = divmod(done, max(1, int(self.trainer.num_training_batches)))
+        epoch, step = next_step(self.trainer)
         return {**self._sampler.state_dict(), "epoch": epoch, "step": step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from tocsin.cli.chains import chain_beside
 from tocsin.cli.execution import execute, session, short
 from tocsin.cli.noise import without_noise
 from tocsin.cli.parser import Config
+from tocsin.cli.resuming import begin_again, continued_run, with_config
 from tocsin.cli.verbs import CORE_VERBS
 from tocsin.errors import ConfigError
 from tocsin.plugins.manager import load_plugins
@@ -55,7 +56,7 @@ def test(argv: Sequence[str]) -> int:
 def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> int:
     registry = load_plugins() if registry is None else registry
     try:
-        call = Config(verb, argv, registry)
+        call = Config(verb, with_config(argv) if verb == "fit" else argv, registry)
     except ConfigError as refusal:
         missing = _missing_plugins(argv, registry)
         if not missing:
@@ -67,10 +68,20 @@ def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> in
         call.config.ckpt_path = _checkpoint(
             call.config.ckpt_path, config_file, call.config.runs, call.config.name
         )
+    continued = continued_run(call.config, call.text()) if verb == "fit" else None
+    if continued is not None and continued.completed:
+        print(_completed(continued.folder))
+        return 0
     built = instantiate(call.parser, call.config, registry)
     if verb == "test":
         built.model.chain = chain_beside(Path(str(call.config.ckpt_path)), registry)
-    run = _open(verb, call.config)
+    run = (
+        start_run(call.config.name, verb, call.config.runs)
+        if continued is None
+        else open_run(continued.folder)
+    )
+    if continued is not None and continued.checkpoint is None:
+        begin_again(run.path)
     bundle = _bundle_folder(run)
     with session(run, verb, argv, registry), without_noise():
         text = call.text(keep_checkpoint=verb != "fit")
@@ -131,13 +142,12 @@ def _checkpoint(given: str | None, config_file: Path | None, runs: str, name: st
     )
 
 
-def _open(verb: str, config: Any) -> Run:
-    """Start a run; resuming from a checkpoint in a run's folder goes on in that folder."""
-    if verb == "fit" and config.ckpt_path is not None:
-        folder = Path(config.ckpt_path).absolute().parent
-        if folder.name == "checkpoints" and (folder.parent / "provenance.json").is_file():
-            return open_run(folder.parent)
-    return start_run(config.name, verb, config.runs)
+def _completed(folder: Path) -> str:
+    last = _short(folder / "checkpoints" / "last.ckpt")
+    return (
+        f"The run {_short(folder)} is complete: there is nothing to resume. To train it further, raise "
+        f"trainer.max_epochs and give --ckpt_path {last}; a fit without --resume begins a new run."
+    )
 
 
 def _trainer(

@@ -98,12 +98,24 @@ class TensorBoardCurves(Callback):
         self.projector_text = projector_text
         self._window = _Window()
         self._broken = False
+        self._resumed = False
         self._told_about_matplotlib = False
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Group the key charts on TensorBoard's page of custom scalars."""
+        if self._resumed:
+            return
         layout = _LAYOUT if _counts(pl_module) == "messages" else _PAIRS_LAYOUT
         self._write(trainer, lambda writer, step: writer.add_custom_scalars(layout))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was counted since the speed was last written."""
+        return self._window.counts()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting from there; the layout stands in the curves already."""
+        vars(self._window).update(state_dict)
+        self._resumed = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock until the first pass is there."""
@@ -245,6 +257,9 @@ class _Window:
     def _clear(self) -> None:
         self.messages = self.tokens = self.padded = self.passes = self.steps = 0
         self.seconds = 0.0
+
+    def counts(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_since"}
 
     def pause(self) -> None:
         self._since = None

@@ -16,8 +16,13 @@ import pyarrow.parquet as pq
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from tocsin.batches.protocols import ServesPairs
-from tocsin.files import whole_file, write_text
+from tocsin.errors import TocsinError
+from tocsin.files import file_sha256, whole_file, write_text
+from tocsin.scores.table import ScoresTable
 from tocsin.training import provenance
+from tocsin.training.checkpoint_files import manifest_path
+from tocsin.training.checkpoint_format import read_footer
+from tocsin.training.checkpoints import BestCheckpoint
 from tocsin.training.runs import Run
 
 __all__ = ["RunRecorder"]
@@ -33,7 +38,9 @@ class RunRecorder(Callback):
       `source`.
     - `audit.json`: the data audit, when the data module has one.
     - `scores/STAGE.parquet`: the module's scores table. In a fit the validation scores are those of the best
-      epoch, by the checkpoint's metric: the rows that belong to `best.ckpt`.
+      epoch, by the checkpoint's metric: the rows that belong to `best.ckpt`, whose SHA-256 and optimiser steps stand
+      in the table's metadata (`checkpoint`, `step`). They are kept aside until that file is there; a resumed fit
+      completes what a kill left between the two, and drops scores of a checkpoint that is gone.
 
     A folder that has become read-only costs a warning and never the fit.
 
@@ -62,6 +69,7 @@ class RunRecorder(Callback):
         self._record: dict[str, Any] | None = None
         self._best: float | None = None
         self._audited = False
+        self._resumed = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Write the configuration and open the record."""
@@ -99,8 +107,37 @@ class RunRecorder(Callback):
         """Write the validation scores; in a fit only when the best epoch changed."""
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        if trainer.state.fn != "fit" or self._improved(trainer):
+        if trainer.state.fn != "fit":
             self._write_scores(pl_module, "validation")
+        elif self._improved(trainer):
+            waits = isinstance(trainer.checkpoint_callback, BestCheckpoint)
+            self._write_scores(pl_module, "validation", self._next_scores if waits else None)
+
+    def on_best_saved(self, trainer: pl.Trainer, path: Path) -> None:
+        """Write the scores of the best checkpoint, now that it is there; it calls this on every rank."""
+        if trainer.is_global_zero:
+            tables = getattr(trainer.lightning_module, "scores", None)
+            table = tables.get("validation") if isinstance(tables, Mapping) else None
+            self._guarded("scores/validation.parquet", lambda: self._bind(table, path))
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Note that this fit goes on in its folder."""
+        self._resumed = trainer.state.fn == "fit"
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """After a kill, let the scores be those of the best checkpoint."""
+        if self._resumed and trainer.is_global_zero:
+            self._guarded("scores/validation.parquet", self._settle_scores)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value, for a fit whose checkpoint callback keeps none."""
+        return {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the best value."""
+        self._best = state_dict.get("best")
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the test scores."""
@@ -156,14 +193,54 @@ class RunRecorder(Callback):
             self._best = value
         return better
 
-    def _write_scores(self, pl_module: pl.LightningModule, stage: str) -> None:
+    @property
+    def _next_scores(self) -> Path:
+        return self.run.scores / ".validation.next.parquet"
+
+    def _bind(self, table: ScoresTable | None, best: Path) -> None:
+        """Write the table as the validation scores of that checkpoint."""
+        if table is not None:
+            own = self._titled(table)
+            footer = read_footer(best)
+            facts = {"checkpoint": _digest(best), "step": str(footer.step)} if footer else {}
+            self.run.scores.mkdir(exist_ok=True)
+            replace(own, metadata={**own.metadata, **facts}).write(self.run.scores / "validation.parquet")
+        self._next_scores.unlink(missing_ok=True)
+
+    def _settle_scores(self) -> None:
+        path, best = self.run.scores / "validation.parquet", self.run.checkpoints / "best.ckpt"
+        footer = read_footer(best) if best.is_file() else None
+        if footer is not None:
+            table = _read(path)
+            if table is not None and table.metadata.get("checkpoint") == _digest(best):
+                self._next_scores.unlink(missing_ok=True)
+                return
+            waiting = _read(self._next_scores)
+            if waiting is not None and waiting.metadata.get("optimizer_steps") == str(footer.step):
+                self._bind(waiting, best)
+                return
+        elif best.is_file():
+            return  # of an earlier version: nothing tells which scores are its own
+        self._next_scores.unlink(missing_ok=True)
+        if path.is_file():
+            path.unlink()
+            warnings.warn(
+                f"{path} was removed: its scores are not those of {best.name}. The next validation writes them again.",
+                stacklevel=2,
+            )
+
+    def _titled(self, table: ScoresTable) -> ScoresTable:
+        if "run" in table.metadata:
+            return table
+        return replace(table, metadata={**table.metadata, "run": self.run.title})
+
+    def _write_scores(self, pl_module: pl.LightningModule, stage: str, to: Path | None = None) -> None:
         tables = getattr(pl_module, "scores", None)
         table = tables.get(stage) if isinstance(tables, Mapping) else None
         if table is None:
             return
-        if "run" not in table.metadata:
-            table = replace(table, metadata={**table.metadata, "run": self.run.title})
-        path = self.run.scores / f"{stage}.parquet"
+        table = self._titled(table)
+        path = to or self.run.scores / f"{stage}.parquet"
 
         def write() -> None:
             path.parent.mkdir(exist_ok=True)
@@ -195,6 +272,22 @@ class RunRecorder(Callback):
             write()
         except OSError as error:
             warnings.warn(f"{what} of the run {self.run.path} could not be written: {error}", stacklevel=2)
+
+
+def _digest(checkpoint: Path) -> str:
+    """SHA-256 of a checkpoint's file, as its manifest has it."""
+    try:
+        return str(json.loads(manifest_path(checkpoint).read_text(encoding="utf-8"))["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return file_sha256(checkpoint)
+
+
+def _read(path: Path) -> ScoresTable | None:
+    """A scores table; None where there is none that can be read."""
+    try:
+        return ScoresTable.read(path) if path.is_file() else None
+    except (TocsinError, OSError, ValueError):
+        return None
 
 
 def _with_digests(facts: Mapping[str, Any]) -> dict[str, Any]:
