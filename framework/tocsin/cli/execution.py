@@ -69,8 +69,8 @@ def _without_main_thread(signum: int | None) -> BaseException:
 
 
 def _go_on(run: Run, verb: str, argv: Sequence[str]) -> str:
-    """The command that goes on: with the run from its newest checkpoint, or from the beginning where it has none."""
-    if verb == "fit" and any(run.checkpoints.glob("*.ckpt")):
+    """The command that goes on: with the run from its newest checkpoint, or from its beginning."""
+    if verb == "fit" and (run.path / "config.yaml").is_file():
         return shlex.join(["tocsin", "fit", "--resume", short(run.path)])
     return shlex.join(["tocsin", verb, *argv])
 

@@ -143,9 +143,9 @@ def _checkpoint(given: str | None, config_file: Path | None, runs: str, name: st
 
 
 def _completed(folder: Path) -> str:
-    last = _short(folder / "checkpoints" / "last.ckpt")
+    last = short(folder / "checkpoints" / "last.ckpt")
     return (
-        f"The run {_short(folder)} is complete: there is nothing to resume. To train it further, raise "
+        f"The run {short(folder)} is complete: there is nothing to resume. To train it further, raise "
         f"trainer.max_epochs and give --ckpt_path {last}; a fit without --resume begins a new run."
     )
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 
-from tocsin.errors import CheckpointError, Interrupted
+from tocsin.errors import Interrupted, TocsinError
+from tocsin.training.checkpoints import BestCheckpoint
 from tocsin.training.signals import SignalWatch
 
 __all__ = ["StopOnSignal"]
@@ -74,7 +74,7 @@ class StopOnSignal(Callback):
         stop = Interrupted(asked)
         try:
             stop.note = _save(trainer)
-        except (CheckpointError, OSError) as error:
+        except (TocsinError, OSError) as error:
             stop.note = f"; the state could not be saved ({str(error).splitlines()[0]})"
         raise stop
 
@@ -82,16 +82,12 @@ class StopOnSignal(Callback):
 def _save(trainer: pl.Trainer) -> str:
     """Write the last checkpoint and say so."""
     for callback in trainer.checkpoint_callbacks:
-        save = getattr(callback, "save_last", None)
-        if callable(save):
-            save(trainer)
+        if isinstance(callback, BestCheckpoint):
+            callback.save_now(trainer)
             return f"; saved after step {trainer.global_step:,}"
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.dirpath is not None:
-            path = Path(callback.dirpath, "last.ckpt")
-            trainer.save_checkpoint(path)
-            return f"; saved after step {trainer.global_step:,} as {path}"
-    return "; nothing was saved, for trainer.enable_checkpointing is false"
+    return (
+        "; nothing was saved, for trainer.enable_checkpointing is false and no callback is a BestCheckpoint"
+    )
 
 
 def _largest(trainer: pl.Trainer, number: int) -> int:
