@@ -11,8 +11,9 @@ from lightning.pytorch.utilities import rank_zero_info
 from tocsin.arguments import CORE, Origin, RemembersArguments, fault_of_arguments
 from tocsin.bundles.card import model_card
 from tocsin.bundles.save import save_bundle
-from tocsin.errors import ConfigError
+from tocsin.errors import ConfigError, TrainingError
 from tocsin.models.classifier import MultilabelClassifier
+from tocsin.models.non_finite import all_finite
 from tocsin.scores.table import ScoresTable
 from tocsin.text.cleaners import Cleaner
 
@@ -110,11 +111,19 @@ class BundleWriter(Callback):
 
 
 def take_best(trainer: Trainer, module: LightningModule) -> int | None:
-    """Give the module the best checkpoint's weights; return its optimiser steps, None where there is no best."""
-    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-    if not best:
-        return None
-    checkpoint = trainer.strategy.checkpoint_io.load_checkpoint(best)
-    module.on_load_checkpoint(checkpoint)
-    module.load_state_dict(checkpoint["state_dict"])
-    return int(checkpoint["global_step"])
+    """Give the module the best checkpoint's weights; return its optimiser steps, None where there is no best.
+
+    Raises:
+        TrainingError: A weight that a bundle would ship is not finite.
+    """
+    best, steps = getattr(trainer.checkpoint_callback, "best_model_path", ""), None
+    if best:
+        checkpoint = trainer.strategy.checkpoint_io.load_checkpoint(best)
+        module.on_load_checkpoint(checkpoint)
+        module.load_state_dict(checkpoint["state_dict"])
+        steps = int(checkpoint["global_step"])
+    if not all_finite(module.parameters()):
+        raise TrainingError(
+            "The weights are not finite, so that no bundle was written. Lower the learning rate, or use precision 32."
+        )
+    return steps

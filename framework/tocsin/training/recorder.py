@@ -156,6 +156,9 @@ class RunRecorder(Callback):
 
     def _close(self, trainer: pl.Trainer, error: BaseException | None) -> None:
         if self._record is not None and trainer.is_global_zero:
+            events = getattr(trainer.lightning_module, "events", [])
+            if events:
+                self._record["events"] = list(events)
             self.run.end(error)
             self._record = None
 
