@@ -22,10 +22,12 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 __all__ = [
     "NO_LOCKS",
     "cache_folder",
+    "discard",
     "file_sha256",
     "fsync_path",
     "lock_handle",
     "one_writer",
+    "reserve",
     "temporary_name",
     "whole_file",
     "whole_folder",
@@ -130,6 +132,32 @@ def whole_folder(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(part, ignore_errors=True)
         _close(handle)
+
+
+def discard(folder: Path) -> None:
+    """Delete a folder that others may look for: it is gone at once, and a kill leaves nothing that looks whole."""
+    part, handle = _new_part(folder, folder=True)
+    try:
+        if os.name == "nt":  # Windows renames onto nothing that is there
+            part.rmdir()
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            folder.rename(part)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        _close(handle)
+
+
+def reserve(path: Path, size: int) -> None:
+    """Make a file of so many bytes that the disk has room for: on a full disk, writing through a map kills the process.
+
+    Raises:
+        OSError: The disk has no such room.
+    """
+    with path.open("wb") as file:
+        if size and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
 
 
 def lock_handle(handle: int, *, wait: bool) -> bool:

@@ -28,8 +28,9 @@ from tocsin.batches.protocols import ReadsTokens
 from tocsin.batches.rows import StepLoader
 from tocsin.batches.sentences import PairStep, SentencePass
 from tocsin.batches.settings import check_pair_settings, packs_passes, pass_budget
-from tocsin.errors import ConfigError, DataError
-from tocsin.files import cache_folder, whole_folder
+from tocsin.checksums import cached_folder
+from tocsin.errors import ConfigError
+from tocsin.files import cache_folder
 from tocsin.text.cleaners import Cleaner, NoCleaner
 from tocsin.text.pairs import PairReader
 from tocsin.text.progress import progress_bar, table_console
@@ -156,16 +157,8 @@ class ParallelSentences(LightningDataModule):
             files = {name: sorted(self._files(name).values()) for name in self.sources}
             self._pairs_key = pairs_key(self.sources, files, rules)
             path = self._folder("pairs") / self._pairs_key
-            if not path.is_dir():
-                try:
-                    with whole_folder(path) as part:
-                        build_pairs(part, self.sources, rules, progress=True)
-                except OSError as error:
-                    raise DataError(
-                        f"the filtered pairs cannot be written ({error.strerror or error}). Set data.init_args.cache "
-                        "or TOCSIN_CACHE to a folder with room that can be written.",
-                        file=path.parent,
-                    ) from error
+            sources = self.sources
+            path = cached_folder(path, lambda part: build_pairs(part, sources, rules, progress=True))
             self._pairs = PairCorpus(path)
         return self._pairs
 

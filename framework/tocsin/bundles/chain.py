@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tocsin.arguments import Origin, fault_of_arguments, is_plain
+from tocsin.bundle_files import CARD, check_bundle, noted_files, read_bundle_file, write_bundle_file
 from tocsin.bundles.card import card_with_chain
 from tocsin.bundles.ensemble_manifest import read_labelled_manifest
 from tocsin.bundles.load import Finder, check_columns, restore_chain
@@ -17,8 +19,8 @@ from tocsin.bundles.manifest import (
     SavedChain,
     SavedStep,
     chain_from_plain,
-    write_plain,
 )
+from tocsin.checksums import Entry
 from tocsin.errors import BundleError
 from tocsin.files import whole_file
 from tocsin.labels.schemes import check_same_labels
@@ -81,7 +83,8 @@ def save_chain(
 ) -> None:
     """Write a chain into a bundle's `tocsin.json` and a section about it into its model card.
 
-    `tocsin.json` is replaced as a whole: who reads meanwhile sees the old chain or the new one.
+    `tocsin.json` is replaced as a whole: who reads meanwhile sees the old chain or the new one. A bundle with a damaged
+    file is left as it is.
 
     Args:
         folder: The bundle.
@@ -91,18 +94,24 @@ def save_chain(
         force: Replace a chain that the bundle has already.
 
     Raises:
-        BundleError: As in `check_room`, or a step cannot be kept as plain data and restored from it.
+        BundleError: As in `check_room`; the bundle is damaged; or a step cannot be kept as plain data and restored
+            from it.
         LabelError: The chain's labels are not the bundle's.
     """
     folder = Path(folder)
     check_room(folder, chain, force=force)
+    check_bundle(folder)
     saved = saved_chain(chain, registry.origin)
     plain: dict[str, Any] = json.loads(json.dumps(asdict(saved), allow_nan=False))
     _, fault = restore_chain(chain_from_plain(plain), registry, chain.labels, folder)
     if fault:
         raise BundleError(fault)
-    card = folder / "README.md"
-    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    card = folder / CARD
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    content = card_with_chain(text, saved.name, summary).encode("utf-8")
+    files = noted_files(folder, read_bundle_file(folder))
+    files[CARD] = Entry(hashlib.sha256(content).hexdigest(), len(content))
+    # First what decides: a kill in between leaves an old card, and whoever loads the bundle is told of that.
+    write_bundle_file(folder, asdict(replace(read_labelled_manifest(folder), chain=saved)), files)
     with whole_file(card) as part:
-        part.write_text(card_with_chain(text, saved.name, summary), encoding="utf-8")
-    write_plain(folder, asdict(replace(read_labelled_manifest(folder), chain=saved)))
+        part.write_bytes(content)

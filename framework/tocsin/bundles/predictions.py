@@ -11,15 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from tocsin.bundle_files import BundleWarning
 from tocsin.errors import BundleError, ConfigError
 from tocsin.scores.chain import Chain
 from tocsin.scores.table import ScoresTable
 
-__all__ = ["BundleWarning", "Predictions", "PredictsLabels", "table_of_texts"]
-
-
-class BundleWarning(UserWarning):
-    """A bundle gives less than it could: its chain cannot be used, or languages are not told."""
+__all__ = ["Predictions", "PredictsLabels", "table_of_texts"]
 
 
 @dataclass(frozen=True)

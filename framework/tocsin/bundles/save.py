@@ -2,10 +2,11 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tocsin.arguments import Origin, RemembersArguments, fault_of_arguments
+from tocsin.bundle_files import CARD
 from tocsin.bundles.canaries import make_canaries
 from tocsin.bundles.files import (
     encoder_state,
@@ -36,6 +37,7 @@ def save_bundle(
     card: str,
     version: str,
     origin: Callable[[type], Origin] | None = None,
+    facts: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the bundle of a trained classifier; the folder appears when it is whole.
 
@@ -54,6 +56,7 @@ def save_bundle(
         version: Tocsin's, noted in the bundle.
         origin: Tells the distribution that offers a component, noted so that somebody without it learns what to
             install: a registry's `origin`. None notes nothing.
+        facts: What the model was made of; see `Manifest`.
 
     Raises:
         BundleError: Something stands there already; cleaner, pooling or head cannot be named as plain data; or the
@@ -90,7 +93,7 @@ def save_bundle(
                 f"{folder} was not written, since the trained network gives NaN for some texts."
             )
         del predictor  # its copy of the network, before verify_written loads another
-        (part / "README.md").write_text(card, encoding="utf-8")
+        (part / CARD).write_text(card, encoding="utf-8")
         write_manifest(
             part,
             Manifest(
@@ -105,6 +108,7 @@ def save_bundle(
                 canaries=canaries,
                 written_by=version,
                 labels_digest=model.labels.digest,
+                facts=dict(facts or {}),
             ),
         )
         verify_written(part, folder, model, cleaner, origin)
