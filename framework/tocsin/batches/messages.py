@@ -1,5 +1,6 @@
 """The LightningDataModule of labelled messages: read, clean, split, tokenise once, and cut steps into passes."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from tocsin.batches.balance import positives_of, repeat_factors, sampling_facts
 from tocsin.batches.cache import TokenStore, content_key, file_digest, texts_digest, tokenizer_digest
 from tocsin.batches.corpus import Corpus
 from tocsin.batches.passes import MessagePass, cut_passes
-from tocsin.batches.position import next_step
+from tocsin.batches.position import check_data, next_step
 from tocsin.batches.protocols import ReadsTokens
 from tocsin.batches.rare_labels import RareLabelWarning, check_rare_labels
 from tocsin.batches.reading import SplitWarning, assemble_corpus
@@ -129,8 +130,10 @@ class LabelledMessages(LightningDataModule):
         self._tokens: TokenStore | None = None
         self._pad_id = 0
         self._tokens_key = ""
+        self._texts = ""
         self._digests: dict[str, str] = {}
         self._sampler: StepSampler | None = None
+        self._data_digest: str | None = None
         self._position: dict[str, Any] | None = None
 
     # Reading ---------------------------------------------------------------------------------------------------------
@@ -212,6 +215,7 @@ class LabelledMessages(LightningDataModule):
     def _tokenise(self, model: ReadsTokens) -> None:
         corpus = self.corpus()
         tokenizer = model.tokenizer
+        self._texts = texts_digest(corpus.table["text"])
         # The model may let go of the tokenizer once all is tokenised.
         self._pad_id = int(tokenizer.pad_token_id or 0)
         self._tokens_key = content_key(
@@ -221,7 +225,7 @@ class LabelledMessages(LightningDataModule):
             cleaner=[type(self.cleaner).__module__, type(self.cleaner).__qualname__, self.cleaner.arguments],
             on_empty=self.on_empty,
             # The rows themselves: a reader or cleaner whose code changed gives other texts under the same name.
-            texts=texts_digest(corpus.table["text"]),
+            texts=self._texts,
             tokenizer=tokenizer_digest(tokenizer),
             prompt=model.prompt,
             max_length=self.max_length,
@@ -375,6 +379,7 @@ class LabelledMessages(LightningDataModule):
             packs_passes(self.trainer),
         )
         if self._position is not None:
+            check_data(self._position, {**self._facts(), "seed": self._seed()})
             self._sampler.load_state_dict(self._position)
             self._position = None
         return StepLoader(data, batch_sampler=self._sampler, collate_fn=data.step)
@@ -402,7 +407,20 @@ class LabelledMessages(LightningDataModule):
         if self._sampler is None or self.trainer is None:
             return {}
         epoch, step = next_step(self.trainer)
-        return {**self._sampler.state_dict(), "epoch": epoch, "step": step}
+        return {**self._sampler.state_dict(), **self._facts(), "epoch": epoch, "step": step}
+
+    def _facts(self) -> dict[str, Any]:
+        """What a position means nothing without."""
+        if self._data_digest is None:
+            train = self.rows("train")
+            parts = [hashlib.sha256(array.tobytes()).hexdigest() for array in (train, self.targets(train))]
+            self._data_digest = content_key(texts=self._texts, train=parts)
+        return {
+            "batch_size": self.batch_size,
+            "pool_steps": self.pool_steps,
+            "max_length": self.max_length,
+            "data": self._data_digest,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take a position; it is applied when the training loader is made."""

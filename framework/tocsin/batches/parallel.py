@@ -23,7 +23,7 @@ from tocsin.batches.pair_key import pairs_key
 from tocsin.batches.pair_rows import PairRows, side_sentences
 from tocsin.batches.pair_sampler import PairSampler, Sentences
 from tocsin.batches.pair_sampling import PairOrder, Sampling, shares
-from tocsin.batches.position import next_step
+from tocsin.batches.position import check_data, next_step
 from tocsin.batches.protocols import ReadsTokens
 from tocsin.batches.rows import StepLoader
 from tocsin.batches.sentences import PairStep, SentencePass
@@ -38,6 +38,9 @@ from tocsin.text.progress import progress_bar, table_console
 __all__ = ["ParallelSentences"]
 
 _TOKENISED_AT_ONCE = 8192
+
+# What a position means nothing without.
+_COMPARED = ("corpus", "pairs_per_epoch", "batch_size", "pool_steps", "max_length", "seed")
 
 
 class ParallelSentences(LightningDataModule):
@@ -346,6 +349,8 @@ class ParallelSentences(LightningDataModule):
         rows = self._pair_rows("train")
         self._sampler = self._steps(rows, *self._ranks())
         if self._position is not None:
+            now = {**self._sampler.state_dict(), "max_length": self.max_length}
+            check_data(self._position, {name: now[name] for name in _COMPARED})
             self._sampler.load_state_dict(self._position)
             self._position = None
         return StepLoader(rows, batch_sampler=self._sampler, collate_fn=rows.step)
@@ -401,7 +406,12 @@ class ParallelSentences(LightningDataModule):
         if self._sampler is None or self.trainer is None:
             return {}
         epoch, step = next_step(self.trainer)
-        return {**self._sampler.state_dict(), "epoch": epoch, "step": step}
+        return {
+            **self._sampler.state_dict(),
+            "max_length": self.max_length,
+            "epoch": epoch,
+            "step": step,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take a position; it is applied when the training loader is made."""
