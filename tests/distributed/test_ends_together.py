@@ -48,7 +48,8 @@ def fit(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], int, Path]]:
     try:
         until = time.monotonic() + 240
         while b"fit: step" not in log.read_bytes():
-            assert process.poll() is None and time.monotonic() < until, log.read_text()
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
             time.sleep(0.1)
         other = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
         yield process, other, log

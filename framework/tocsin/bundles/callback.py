@@ -1,5 +1,6 @@
 """Writes the bundle after a fit, from the best checkpoint."""
 
+import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -12,12 +13,13 @@ from tocsin.arguments import CORE, Origin, RemembersArguments, fault_of_argument
 from tocsin.bundles.card import model_card
 from tocsin.bundles.save import save_bundle
 from tocsin.errors import ConfigError, TrainingError
+from tocsin.files import FullDiskWarning, fallback_folder, is_no_room
 from tocsin.models.classifier import MultilabelClassifier
 from tocsin.models.non_finite import all_finite
 from tocsin.scores.table import ScoresTable
 from tocsin.text.cleaners import Cleaner
 
-__all__ = ["BundleWriter", "take_best"]
+__all__ = ["BundleWriter", "take_best", "where_there_is_room"]
 
 
 class BundleWriter(Callback):
@@ -86,15 +88,20 @@ class BundleWriter(Callback):
             plugins=self._plugins(data.cleaner, pl_module),
         )
         device = pl_module.device
-        save_bundle(
-            self.folder,
-            pl_module.cpu(),
-            cleaner=data.cleaner,
-            max_length=data.max_length,
-            card=card,
-            version=version("tocsin"),
-            origin=self.origin,
-        )
+        model = pl_module.cpu()
+
+        def save(folder: Path) -> None:
+            save_bundle(
+                folder,
+                model,
+                cleaner=data.cleaner,
+                max_length=data.max_length,
+                card=card,
+                version=version("tocsin"),
+                origin=self.origin,
+            )
+
+        self.folder = where_there_is_room(self.folder, save)
         pl_module.to(device)
 
     def _plugins(self, cleaner: Cleaner, model: MultilabelClassifier) -> list[Origin]:
@@ -108,6 +115,29 @@ class BundleWriter(Callback):
     def _parts(cleaner: Cleaner, model: MultilabelClassifier) -> list[RemembersArguments]:
         """Return what the bundle will name."""
         return [part for part in (cleaner, model.pooling, model.head) if part is not None]
+
+
+def where_there_is_room(folder: Path, save: Callable[[Path], None]) -> Path:
+    """Save a bundle as `folder`; where its disk is full or read-only, below $TMPDIR, which is said.
+
+    Returns:
+        Where it lies.
+    """
+    try:
+        save(folder)
+        return folder
+    except Exception as error:
+        if not is_no_room(error):
+            raise
+        elsewhere = fallback_folder(folder.parent) / folder.name
+        warnings.warn(
+            f"The bundle {folder} cannot be written ({str(error).splitlines()[0]}); it goes to {elsewhere}.",
+            FullDiskWarning,
+            stacklevel=2,
+        )
+    elsewhere.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    save(elsewhere)
+    return elsewhere
 
 
 def take_best(trainer: Trainer, module: LightningModule) -> int | None:

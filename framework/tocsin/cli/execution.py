@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import Callback
 
 from tocsin.errors import ConfigError, Interrupted, TrainingError
 from tocsin.plugins.registry import Registry
+from tocsin.training.fallback import FallbackCheckpointIO
 from tocsin.training.runs import Run, is_first_rank
 from tocsin.training.signals import SignalWatch, active
 from tocsin.training.stopping import StopOnSignal
@@ -114,6 +115,7 @@ def execute(trainer: Trainer, verb: str, model: Any, data: Any, checkpoint: str 
             score(model, datamodule=data, ckpt_path=checkpoint, weights_only=True, verbose=False)
         if watch is not None:
             watch.obey()
+        _say_where(trainer)
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
     except RuntimeError as error:
@@ -131,6 +133,15 @@ def execute(trainer: Trainer, verb: str, model: Any, data: Any, checkpoint: str 
         if watch is not None:
             watch.deferred = watch.pending is not None
         others.end()
+
+
+def _say_where(trainer: Trainer) -> None:
+    """Say where checkpoints lie that never had room in the run's folder."""
+    files = trainer.strategy.checkpoint_io
+    moved = files.moved if isinstance(files, FallbackCheckpointIO) else {}
+    for path, place in moved.items():
+        where = f"lies in {place}" if place is not None else "had no room anywhere and is lost"
+        print(f"The checkpoint {path.name} {where}, not in {short(path.parent)}.", flush=True)
 
 
 def _understood(error: RuntimeError, others: _Others) -> Exception | None:

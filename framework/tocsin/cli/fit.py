@@ -87,9 +87,17 @@ def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> in
         text = call.text(keep_checkpoint=verb != "fit")
         trainer = _trainer(verb, run, built.trainer, text, bundle, registry)
         execute(trainer, verb, built.model, built.data, call.config.ckpt_path)
+        bundle = _written(trainer, bundle)
     if is_first_rank():
         _report(verb, run, built.model, built.data, bundle, registry)
     return 0
+
+
+def _written(trainer: Trainer, bundle: Path) -> Path:
+    """Return where the fit's bundle lies: a full disk may have sent it elsewhere."""
+    callbacks: list[Callback] = getattr(trainer, "callbacks", [])
+    writers = [each for each in callbacks if isinstance(each, BundleWriter | EncoderBundleWriter)]
+    return next((writer.folder for writer in writers if writer.folder.is_dir()), bundle)
 
 
 def _missing_plugins(argv: Sequence[str], registry: Registry) -> str:

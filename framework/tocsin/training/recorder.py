@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from tocsin.batches.protocols import ServesPairs
+from tocsin.bundles.callback import BundleWriter
 from tocsin.errors import TocsinError
-from tocsin.files import file_sha256, whole_file, write_text
+from tocsin.files import FullDiskWarning, fallback_folder, file_sha256, whole_file, write_text
 from tocsin.scores.table import ScoresTable
 from tocsin.training import provenance
 from tocsin.training.checkpoint_files import manifest_path
@@ -69,6 +70,7 @@ class RunRecorder(Callback):
         self._record: dict[str, Any] | None = None
         self._best: float | None = None
         self._audited = False
+        self._failing: set[str] = set()
         self._resumed = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -108,17 +110,17 @@ class RunRecorder(Callback):
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         if trainer.state.fn != "fit":
-            self._write_scores(pl_module, "validation")
+            self._write_scores(trainer, "validation")
         elif self._improved(trainer):
             waits = isinstance(trainer.checkpoint_callback, BestCheckpoint)
-            self._write_scores(pl_module, "validation", self._next_scores if waits else None)
+            self._write_scores(trainer, "validation", waits=waits)
 
     def on_best_saved(self, trainer: pl.Trainer, path: Path) -> None:
         """Write the scores of the best checkpoint, now that it is there; it calls this on every rank."""
         if trainer.is_global_zero:
             tables = getattr(trainer.lightning_module, "scores", None)
             table = tables.get("validation") if isinstance(tables, Mapping) else None
-            self._guarded("scores/validation.parquet", lambda: self._bind(table, path))
+            self._guard_scores(trainer, "scores/validation.parquet", lambda: self._bind(table, path))
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -142,7 +144,7 @@ class RunRecorder(Callback):
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the test scores."""
         if trainer.is_global_zero:
-            self._write_scores(pl_module, "test")
+            self._write_scores(trainer, "test")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Close the record as completed."""
@@ -206,7 +208,7 @@ class RunRecorder(Callback):
             own = self._titled(table)
             footer = read_footer(best)
             facts = {"checkpoint": _digest(best), "step": str(footer.step)} if footer else {}
-            self.run.scores.mkdir(exist_ok=True)
+            self.run.scores.mkdir(exist_ok=True, parents=True)
             replace(own, metadata={**own.metadata, **facts}).write(self.run.scores / "validation.parquet")
         self._next_scores.unlink(missing_ok=True)
 
@@ -237,19 +239,20 @@ class RunRecorder(Callback):
             return table
         return replace(table, metadata={**table.metadata, "run": self.run.title})
 
-    def _write_scores(self, pl_module: pl.LightningModule, stage: str, to: Path | None = None) -> None:
-        tables = getattr(pl_module, "scores", None)
+    def _write_scores(self, trainer: pl.Trainer, stage: str, *, waits: bool = False) -> None:
+        """Write a stage's table; one that waits becomes the validation scores once its checkpoint is saved."""
+        tables = getattr(trainer.lightning_module, "scores", None)
         table = tables.get(stage) if isinstance(tables, Mapping) else None
         if table is None:
             return
         table = self._titled(table)
-        path = to or self.run.scores / f"{stage}.parquet"
 
         def write() -> None:
-            path.parent.mkdir(exist_ok=True)
+            path = self.run.scores / (".validation.next.parquet" if waits else f"{stage}.parquet")
+            path.parent.mkdir(exist_ok=True, parents=True)
             table.write(path)
 
-        self._guarded(f"scores/{stage}.parquet", write)
+        self._guard_scores(trainer, f"scores/{stage}.parquet", write)
 
     def _write_pairs(self, data: ServesPairs) -> None:
         pairs = data.validation_pairs()
@@ -270,11 +273,33 @@ class RunRecorder(Callback):
             path = self.run.path / f"config-{number}.yaml"
         write_text(path, text)
 
-    def _guarded(self, what: str, write: Any) -> None:
+    def _guarded(self, what: str, write: Any) -> bool:
+        """Write; a failure is said once, until it works again. Whether it did."""
         try:
             write()
         except OSError as error:
-            warnings.warn(f"{what} of the run {self.run.path} could not be written: {error}", stacklevel=2)
+            if what not in self._failing:
+                self._failing.add(what)
+                warnings.warn(
+                    f"{what} of the run {self.run.path} could not be written: {error.strerror or error}",
+                    FullDiskWarning,
+                    stacklevel=2,
+                )
+            return False
+        self._failing.discard(what)
+        return True
+
+    def _guard_scores(self, trainer: pl.Trainer, what: str, write: Any) -> None:
+        """Write scores; where their folder has no room, below $TMPDIR: scores of before would stand for them."""
+        if self._guarded(what, write):
+            return
+        if self.run.elsewhere is None:
+            self.run.elsewhere = fallback_folder(self.run.path)
+            warnings.warn(f"The scores go to {self.run.scores}.", FullDiskWarning, stacklevel=2)
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, BundleWriter):
+                    callback.scores = str(self.run.scores / "validation.parquet")
+        self._guarded(what, write)
 
 
 def _digest(checkpoint: Path) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tocsin.errors import ConfigError
-from tocsin.files import NO_LOCKS, write_text
+from tocsin.files import NO_LOCKS, FullDiskWarning, write_text
 from tocsin.training import provenance
 
 try:
@@ -46,12 +46,14 @@ class Run:
         name: The experiment it belongs to.
         record: What provenance.json says of this session, with the sessions before it under "earlier"; empty where this
             process writes no file. A run has one from its beginning, so that a killed one is known as such.
+        elsewhere: What stands in for the folder where scores had no room in it; None: the folder itself.
     """
 
     path: Path
     verb: str
     name: str
     record: dict[str, Any] = field(default_factory=dict, compare=False)
+    elsewhere: Path | None = field(default=None, compare=False)
     _lock: TextIOWrapper | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -67,7 +69,7 @@ class Run:
     @property
     def scores(self) -> Path:
         """Where its scores tables lie."""
-        return self.path / "scores"
+        return (self.elsewhere or self.path) / "scores"
 
     @property
     def pairs(self) -> Path:
@@ -109,7 +111,9 @@ class Run:
             self.write_record()
         except OSError as fault:
             warnings.warn(
-                f"provenance.json of the run {self.path} could not be written: {fault}", stacklevel=2
+                f"provenance.json of the run {self.path} could not be written: {fault}",
+                FullDiskWarning,
+                stacklevel=2,
             )
 
     def close(self) -> None:
