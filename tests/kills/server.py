@@ -2,8 +2,8 @@
 
 Each line of standard input is a request, JSON: `argv`, `cwd`, `log`, `environment` (added), and where to kill: `point`
 and `number` (the `number`th time that the point is passed, from 1), or `seconds`; `signals` are sent there, one after
-the other, instead of SIGKILL. Each answer is a line of JSON: `code` (exit code, or
-minus the signal), `seconds`, and `passed` (how often each point was passed, of a child that ended by itself).
+the other, instead of SIGKILL; or a `command` of the shell is run there. Each answer is a line of JSON: `code` (exit
+code, or minus the signal), `seconds`, and `passed` (how often each point was passed, of a child that ended by itself).
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -45,6 +47,9 @@ def watch(request: dict[str, Any], passed: Counter[str]) -> None:
         def pass_it() -> None:
             passed[name] += 1
             if request.get("point") == name and passed[name] == request["number"]:
+                if "command" in request:
+                    subprocess.run(request["command"], shell=True, check=True)
+                    return
                 for number in request.get("signals", [signal.SIGKILL]):
                     os.kill(os.getpid(), number)
                     time.sleep(0.2)
@@ -69,6 +74,7 @@ def child(request: dict[str, Any], passed: Counter[str]) -> int:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.environ.update(request.get("environment", {}))
+    tempfile.tempdir = None  # $TMPDIR may be another now
     # who started this may ignore it, as shells do for jobs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
     watch(request, passed)

@@ -6,13 +6,16 @@ import json
 import re
 import shlex
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.kills.trials import FIT, Server, differences, make_files, run_of, work_folder
+from tocsin.scores.table import ScoresTable
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 138, signal.SIGHUP: 129}
 
@@ -126,3 +129,37 @@ def test_other_verbs_end_cleanly(top: Path, server: Server, whole: Path) -> None
     assert answer["code"] == 143
     assert last_line(folder) == "tocsin: stopped by SIGTERM"
     assert not [path.name for path in folder.iterdir() if "labels" in path.name]
+
+
+def test_a_folder_that_becomes_read_only_ends_nothing(
+    top: Path, server: Server, whole: Path, tmp_path: Path
+) -> None:
+    folder = work_folder(top, "read-only", "classify", minutes=60)
+    tried = tmp_path / "tried"
+    tried.mkdir()
+    mount = "mount --bind {0} {0} && mount -o remount,bind,ro {0}"
+    if subprocess.run(mount.format(tried), shell=True, capture_output=True, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    subprocess.run(["umount", str(tried)], check=True)
+    command = "r=$(readlink -f runs/tiny/latest-fit) && " + mount.format("$r")
+    try:
+        answer = server.run(
+            folder, *FIT, point="step", number=9, command=command, environment={"TMPDIR": str(tmp_path)}
+        )
+    finally:
+        subprocess.run(["umount", str(run_of(folder))], check=False)
+    text = (folder / "log").read_text()
+    assert answer["code"] == 0, text
+    assert "Traceback" not in text
+    assert text.count(".ckpt cannot be written") == 1
+    (found,) = tmp_path.glob("tocsin-tiny-*")
+    assert (found / "bundle" / "tocsin.json").is_file()
+    assert f"tocsin predict --bundle {found / 'bundle'}" in text
+    for name in ("best.ckpt", "last.ckpt"):
+        kept, wanted = (
+            torch.load(path / "checkpoints" / name, weights_only=True)["state_dict"]
+            for path in (found, whole)
+        )
+        assert all(torch.equal(kept[key], wanted[key]) for key in wanted), name
+    scores = [ScoresTable.read(path / "scores" / "validation.parquet").logits_NL for path in (found, whole)]
+    assert (scores[0] == scores[1]).all()

@@ -25,6 +25,7 @@ from tocsin.plugins.registry import Registry
 from tocsin.text.progress import table_console
 from tocsin.training.checkpoints import BestCheckpoint
 from tocsin.training.curves import TensorBoardCurves
+from tocsin.training.disk import DiskCheck
 from tocsin.training.figures import FiguresAfterTest
 from tocsin.training.heat_map import MatchingHeatMap
 from tocsin.training.loggers import RunCsvLogger, RunTensorBoardLogger
@@ -200,6 +201,7 @@ def _callbacks(
     if settings.get("enable_checkpointing") is not False:
         if not _has(given, BestCheckpoint):
             added.append(BestCheckpoint(dirpath=str(run.checkpoints)))
+        added.append(DiskCheck(str(bundle)))
         scores = str(run.scores / "validation.parquet")
         # Each knows its own kind of model.
         added.append(BundleWriter(str(bundle), name=run.name, scores=scores, origin=registry.origin))
