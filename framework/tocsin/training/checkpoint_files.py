@@ -228,6 +228,7 @@ class _HashingFile(io.RawIOBase):
         self.hash = hashlib.sha256()
         self.bytes = 0
         self.last = b""
+        self.error: OSError | None = None  # torch.save tells of it in words of its own
 
     def writable(self) -> bool:
         return True
@@ -240,7 +241,11 @@ class _HashingFile(io.RawIOBase):
             self.last = b""
             self.hash.update(data)
         self.bytes += len(data)
-        return self.file.write(data)
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
 
     def flush(self) -> None:
         self.file.flush()
@@ -250,7 +255,12 @@ def _write(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     saves = checkpoint.get(RUN_KEY, {}).get("save", 0)
     with open(path, "wb") as file:
         hashing = _HashingFile(file)
-        torch.save(checkpoint, hashing)  # type: ignore[arg-type]
+        try:
+            torch.save(checkpoint, hashing)  # type: ignore[arg-type]
+        except RuntimeError:
+            if hashing.error is None:
+                raise
+            raise hashing.error from None
         step = checkpoint.get("global_step", 0)
         write_footer(file, hashing.hash, hashing.last, save=saves, step=step if isinstance(step, int) else 0)
         file.flush()
@@ -318,7 +328,7 @@ def _admitted(path: Path) -> list[dict[str, Any]]:
         ]
     except FileNotFoundError:
         return []
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise CheckpointError(
             f"{manifest_path(path)} is not a checkpoint's manifest ({error}); remove it only if you trust "
             f"{path.name}"

@@ -38,6 +38,7 @@ FORMAT = 1
 _MOST_ENTRIES = 100_000  # tensors and a handful of others; 10 to 1,000 times what models have
 _MOST_DIRECTORY = 32 << 20  # bytes of the archive's table of contents
 _MOST_PICKLE = 4 << 20  # bytes; objects in memory take up to 60 times as much
+_DEEPEST = 100  # containers within one another
 _END = b"PK\5\6"
 _END64 = b"PK\6\6"
 _FOOTER = re.compile(rb"tocsin-checkpoint (\d{4}) save=(\d{12}) step=(\d{12}) sha256=([0-9a-f]{64})")
@@ -146,7 +147,7 @@ def check_content(path: Path) -> None:
                 )
             prefix = pickles[0].filename.removesuffix("data.pkl")
             sizes = {entry.filename.removeprefix(prefix): entry.file_size for entry in entries}
-            _Checker(archive.read(pickles[0]), sizes).load()
+            _check_depth(_Checker(archive.read(pickles[0]), sizes).load())
     except CheckpointError as error:
         raise type(error)(f"{path}: {error}") from error
     except MemoryError:
@@ -156,6 +157,27 @@ def check_content(path: Path) -> None:
         raise CheckpointError(
             f"{path} cannot be read as a checkpoint; it is torn or another kind ({first})"
         ) from error
+
+
+def _check_depth(content: Any) -> None:
+    """Refuse what would overflow the stack of whoever walks through it."""
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds a {type(content).__name__}, not a checkpoint's dict")
+    level: list[Any] = [content]
+    seen = {id(content)}
+    for _ in range(_DEEPEST):
+        inner: list[Any] = []
+        for each in level:
+            # Keys are hashed when they are read: tuples in them are the only containers, and are not walked through.
+            for value in each.values() if isinstance(each, dict) else each:
+                # One object can stand in many places: it is looked at once, or a small file would never end.
+                if isinstance(value, dict | list | tuple | set) and id(value) not in seen:
+                    seen.add(id(value))
+                    inner.append(value)
+        level = inner
+        if not level:
+            return
+    raise ValueError(f"its data are nested deeper than {_DEEPEST}")
 
 
 def _check_directory(file: BinaryIO) -> None:
@@ -204,7 +226,7 @@ class _Checker(pickle.Unpickler):
             dtype = getattr(torch, name, None)
             if isinstance(dtype, torch.dtype):
                 return _Marker(dtype.itemsize)
-        found = _ALLOWED.get((module, name))
+        found = _ALLOWED.get(("builtins" if module == "__builtin__" else module, name))
         if found is None:
             raise PlainDataError(f"{module}.{name}")
         return found

@@ -70,7 +70,7 @@ class BestCheckpoint(ModelCheckpoint):
         self._ask_at = 0
         self._candidates: dict[str, Tensor] | None = None  # of a validation that is not saved yet
         self._resumed: Resumed | None = None
-        self._restored: Resumed | None = None
+        self._inside_epoch = False  # at the first step after a resume
         self._validation_states: dict[str, Any] | None = None
 
     # Moments ---------------------------------------------------------------------------------------------------------
@@ -101,16 +101,18 @@ class BestCheckpoint(ModelCheckpoint):
         """Go on from a checkpoint, or save where a save is due: all that came before this step is done."""
         if self._resumed is not None:
             self._go_on(trainer, pl_module)
+            self._inside_epoch = batch_idx > 0
         elif self._candidates is not None or self._is_time(trainer):
             self.save_now(trainer)
+        if self._inside_epoch and batch_idx > 0:
+            # Lightning takes the first step of a process for the first of an epoch, and would drop what was logged.
+            trainer._logger_connector._first_loop_iter = False
+        self._inside_epoch = False
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Complete an epoch's logged means after a resume."""
-        # Lightning's own saves of this hook would fall between a step and its row in the curves.
-        if self._restored is not None and not self._restored.restore_results(trainer):
-            self._restored = None
+        """Save nothing: Lightning's own saves of this hook would fall between a step and its row in the curves."""
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go on from a checkpoint that was saved during a validation, or note what it begins with."""
@@ -118,6 +120,7 @@ class BestCheckpoint(ModelCheckpoint):
             return
         if self._resumed is not None:
             self._go_on(trainer, pl_module)
+            self._inside_epoch = True
         self._validation_states = random_states()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -218,7 +221,7 @@ class BestCheckpoint(ModelCheckpoint):
     def _go_on(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert self._resumed is not None
         self._resumed.restore_step(trainer, pl_module)
-        self._restored, self._resumed = self._resumed, None
+        self._resumed = None
         self._saved_at = total_steps(trainer)
         self._saved_time = time.monotonic()
 

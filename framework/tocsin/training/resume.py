@@ -12,7 +12,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultMetric
+from lightning.pytorch.trainer.connectors.logger_connector.result import _Metadata, _ResultMetric, _Sync
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torchmetrics import Metric
@@ -128,7 +128,6 @@ class Resumed:
         self.state = state
         self.save = int(state["save"])
         self.before_validation = bool(state["before_validation"])
-        self._results: dict[str, Any] = {}
 
     def restore_curves(self, trainer: pl.Trainer) -> None:
         """Cut the curves of this run's loggers at the checkpoint."""
@@ -164,21 +163,11 @@ class Resumed:
                 torch.manual_seed(torch.initial_seed() + 7919 * trainer.global_rank)
         else:
             _restore_metrics(module, own["metrics"])
-            self._results = dict(own["results"])
+            _restore_results(trainer, own["results"])
         if missing:
             rank_zero_warn(f"Not restored: {', '.join(missing)}. Dropout goes on with other random numbers.")
         if not self.before_validation:
             trainer.fit_loop.epoch_loop._batches_that_stepped = int(self.state["stepped"])
-
-    def restore_results(self, trainer: pl.Trainer) -> bool:
-        """Add what the epoch had accumulated of logged values to those logged since; whether some are still waited for.
-
-        Lightning makes the record of a value when it is first logged, so that there is nothing to restore before.
-        """
-        collection: Any = trainer.fit_loop.epoch_loop._results
-        for key in [key for key in self._results if key in collection]:
-            _merge(collection[key], self._results.pop(key))
-        return bool(self._results)
 
 
 def checkpoint_step(path: Path) -> int | None:
@@ -267,27 +256,46 @@ def _restore_metrics(module: pl.LightningModule, states: dict[str, Any]) -> None
             metric._computed = None
 
 
+_META = ("fx", "name", "prog_bar", "logger", "on_step", "on_epoch", "enable_graph", "add_dataloader_idx")
+
+
 def _results_of(trainer: pl.Trainer) -> dict[str, Any]:
-    """What `log(..., on_epoch=True)` has accumulated in this epoch so far."""
+    """What `log` holds of this epoch: accumulated values, and the last of those that are not logged at every step."""
     found: dict[str, Any] = {}
     for key, metric in trainer.fit_loop.epoch_loop._results.items():
-        if metric.is_tensor and metric.meta.on_epoch and not metric.has_reset and metric._update_count:
-            found[key] = {"value": metric.value.detach().cpu()}
-            if metric.meta.is_mean_reduction:
-                found[key]["weight"] = metric.cumulated_batch_size.detach().cpu()
+        meta = metric.meta
+        # A metric that was logged itself is the module's; of another group of processes nothing is known later.
+        if (
+            not metric.is_tensor
+            or metric.has_reset
+            or meta.sync.group is not None
+            or meta.dataloader_idx is not None
+        ):
+            continue
+        found[key] = {
+            "meta": {name: getattr(meta, name) for name in _META},
+            "reduce": meta.reduce_fx.__name__,
+            "sync": [meta.sync.should, meta.sync.rank_zero_only],
+            "updates": metric._update_count,
+            "value": metric.value.detach().cpu(),
+            "weight": metric.cumulated_batch_size.detach().cpu() if meta.is_mean_reduction else None,
+            "last": None if metric._forward_cache is None else metric._forward_cache.detach().cpu(),
+        }
     return found
 
 
-def _merge(metric: _ResultMetric, state: dict[str, Any]) -> None:
-    earlier = state["value"].to(metric.value.device)
-    if metric.meta.is_mean_reduction:
-        metric.value = earlier + metric.value
-        metric.cumulated_batch_size = state["weight"].to(earlier.device) + metric.cumulated_batch_size
-    elif metric.meta.is_sum_reduction:
-        metric.value = earlier + metric.value
-    else:
-        metric.value = metric.meta.reduce_fx(earlier, metric.value)
-    metric._computed = None
+def _restore_results(trainer: pl.Trainer, states: dict[str, Any]) -> None:
+    collection, device = trainer.fit_loop.epoch_loop._results, trainer.strategy.root_device
+    for key, state in states.items():
+        meta = _Metadata(**state["meta"], reduce_fx=state["reduce"])
+        should, rank_zero_only = state["sync"]
+        meta.sync = _Sync(fn=trainer.strategy.reduce, _should=should, rank_zero_only=rank_zero_only)
+        metric = _ResultMetric(meta, True).to(device)
+        metric.value, metric._update_count = state["value"].to(device), state["updates"]
+        if state["weight"] is not None:
+            metric.cumulated_batch_size = state["weight"].to(device)
+        metric._forward_cache = None if state["last"] is None else state["last"].to(device)
+        collection[key] = metric
 
 
 def _say_other_world(then: int, now: int) -> None:

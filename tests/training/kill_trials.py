@@ -84,7 +84,7 @@ trainer:
 KINDS: dict[str, tuple[str, str, str]] = {
     "classify": (CLASSIFY, "", ""),
     "lora": (CLASSIFY, ", lora: {rank: 2, dropout: 0.2}", ""),
-    "frozen": (CLASSIFY, ", freeze: true", ""),
+    "frozen": (CLASSIFY, ", freeze: all", ""),
     "within": (CLASSIFY, "", "  val_check_interval: 3\n"),
     "steps": (CLASSIFY, "", "  max_steps: 14\n"),
     "distil": (DISTIL, "", ""),
@@ -94,14 +94,14 @@ _SPEED = ("seconds", "messages_per_second", "tokens_per_second", "pairs_per_seco
 
 
 class Server:
-    """The process that forks a child for each fit; see `server.py`."""
+    """The process that forks a child for each fit; see `kill_server.py`."""
 
     def __init__(self, top: Path) -> None:
         environment = {**os.environ, "TOCSIN_PLUGINS": "off", "PYTHONWARNINGS": "ignore"}
         self.log = top / "server.log"
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("server.py"))],
+                [sys.executable, str(Path(__file__).with_name("kill_server.py"))],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

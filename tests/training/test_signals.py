@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.kills.trials import FIT, Server, differences, make_files, run_of, work_folder
+from tests.training.kill_trials import FIT, Server, differences, make_files, run_of, work_folder
 from tocsin.scores.table import ScoresTable
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 138, signal.SIGHUP: 129}
