@@ -1,8 +1,8 @@
 """What a bundle notes of its files: `tocsin.json` holds size and SHA-256 of each, and a SHA-256 of itself.
 
 A changed, missing or added byte in any of them is refused when the bundle is loaded, before anything of it is used (.6
-s a GB). The model card alone may be edited, which is said. What lies beside and no loader reads (hidden files, pictures,
-further Markdown) is said, too; any other added file is refused, and so is every link.
+s a GB). The model card alone may be edited, which is said. What lies beside and no loader reads (hidden files,
+pictures, further Markdown) is said, too; any other added file is refused, and so is every link.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def read_bundle_file(folder: Path) -> dict[str, Any]:
     if not isinstance(plain, dict) or plain.get("format") != FORMAT:
         found = plain.get("format") if isinstance(plain, dict) else type(plain).__name__
         raise BundleError(
-            f"{path} is of format {str(found)[:40]!r}; this version of Tocsin reads format {FORMAT}. A higher number "
+            f"{path} is of format {repr(found)[:40]}; this version of Tocsin reads format {FORMAT}. A higher number "
             "was written by a later version of Tocsin: install that."
         )
     if not is_unchanged_json(content):

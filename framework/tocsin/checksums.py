@@ -35,6 +35,7 @@ __all__ = [
     "cache_room",
     "entries_of",
     "identity_of",
+    "is_sound_file",
     "is_unchanged_json",
     "cached_file",
     "cached_folder",
@@ -407,6 +408,11 @@ def check_cache_room(target: Path, needed: int) -> None:
         )
 
 
+def is_sound_file(target: Path) -> bool:
+    """Whether a file of the cache is there and as `cached_file` wrote it; of a damaged one it is said."""
+    return _is_sound(target, _check_of(target), aloud=True)
+
+
 def cached_file(target: Path, make: Callable[[Path], None]) -> Path:
     """A file of the cache: the one that is there where it is sound, else a new one; a damaged one is told of.
 
@@ -417,15 +423,14 @@ def cached_file(target: Path, make: Callable[[Path], None]) -> Path:
     Raises:
         DataError: The cache has no room or cannot be written.
     """
-    parquet = target.suffix == ".parquet"
-    check = _check_parquet_file if parquet else check_file
+    check = _check_of(target)
     if _is_sound(target, check):
         return target
     with cache_room(target), one_writer(target, say=_say):
         if not _is_sound(target, check, aloud=True):
             with whole_file(target) as part:
                 make(part)
-                add_parquet_checksum(part) if parquet else add_checksum(part)
+                add_parquet_checksum(part) if target.suffix == ".parquet" else add_checksum(part)
             _sound.add(identity_of(target))
     return target
 
@@ -447,6 +452,10 @@ def cached_folder(target: Path, make: Callable[[Path], None]) -> Path:
 
 def _say(text: str) -> None:
     warnings.warn(text, CacheWarning, stacklevel=4)
+
+
+def _check_of(target: Path) -> Callable[[Path], Any]:
+    return _check_parquet_file if target.suffix == ".parquet" else check_file
 
 
 def _check_parquet_file(path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tocsin.errors import ConfigError, DataError
-from tocsin.text import readers
+from tocsin.text import csv_files
 from tocsin.text.readers import (
     CsvReader,
     JsonLinesReader,
@@ -67,7 +67,7 @@ def test_columns_by_name_in_the_order_asked(tmp_path: Path, ending: str) -> None
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv", ".jsonl"])
 def test_streams_batches(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "_BLOCK_BYTES", 4096)
+    monkeypatch.setattr(csv_files, "_BLOCK_BYTES", 4096)
     rows: list[dict[str, object]] = [{"id": str(n), "text": f"message {n}"} for n in range(20_000)]
     path = write(tmp_path / f"messages{ending}", rows)
     batches = list(reader_for(path).batches(path, ["id"]))
@@ -183,7 +183,7 @@ class TestTorn:
         assert caught.value.row == 3
 
     def test_csv_quote_never_closed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(readers, "_BLOCK_BYTES", 4096)
+        monkeypatch.setattr(csv_files, "_BLOCK_BYTES", 4096)
         path = tmp_path / "messages.csv"
         path.write_text('id,text\n1,"fire\n' + "2,flood\n" * 5000)
         with pytest.raises(DataError, match="quote is not closed"):

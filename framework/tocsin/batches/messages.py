@@ -30,7 +30,7 @@ from tocsin.text.audit import Audit, audit
 from tocsin.text.cleaners import Cleaner, NoCleaner
 from tocsin.text.messages import source_column
 from tocsin.text.progress import progress_bar, table_console
-from tocsin.text.readers import Reader, reader_for, resolve_data_path
+from tocsin.text.readers import Reader, reader_for, resolve_data_paths
 from tocsin.text.splitters import GroupedSplit, Splitter
 
 __all__ = ["LabelledMessages", "RareLabelWarning", "SplitWarning"]
@@ -41,8 +41,9 @@ class LabelledMessages(LightningDataModule):
 
     Args:
         labels: The label scheme (linked from the top-level `labels` of a config).
-        train: File or files of messages (Parquet, CSV, TSV, JSONL), relative to data/ or to $TOCSIN_DATA. Without
-            `validation` and `test`, the splitter divides its rows into the three splits.
+        train: File or files of messages (Parquet, CSV, TSV, JSON, Arrow; text also packed, as .csv.gz), folders of them, or
+            patterns such as events/*/tweets.csv, relative to data/ or to $TOCSIN_DATA. Without `validation` and `test`,
+            the splitter divides its rows into the three splits.
         validation: File or files of the validation split; leave null where the splitter makes it.
         test: File or files of the test split; leave null where the splitter makes it.
         text: Column that holds the message.
@@ -50,6 +51,10 @@ class LabelledMessages(LightningDataModule):
         lang: Column that holds its language code; null for none.
         slices: Further columns carried into the scores table, to report by.
         reader: How files are read; null chooses by the file's ending.
+        on_error: Whether a row that cannot be read stops everything, or is left out, said and counted in the audit. A
+            torn file, and one without any good row, stops everything.
+        path_columns: Further columns made of each file's path, by name: `folder` (name of the folder that holds it),
+            `file` (its name) or `stem` (its name up to the first point), such as {event: folder}. Carried as `slices`.
         cleaner: What is done to each text before anything else; null for nothing.
         on_empty: Whether messages without text after cleaning are dropped (and counted) or kept.
         splitter: How rows are divided; null: GroupedSplit by duplicates.
@@ -97,6 +102,8 @@ class LabelledMessages(LightningDataModule):
         on_rare: Literal["warn", "refuse", "ignore"] = "warn",
         seed: int | None = None,
         cache: str | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
+        path_columns: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True
@@ -113,6 +120,8 @@ class LabelledMessages(LightningDataModule):
         self.text, self.id, self.lang = text, id, lang
         self.slices = list(slices or [])
         self.reader = reader
+        self.on_error = on_error
+        self.path_columns = dict(path_columns or {})
         self.cleaner = cleaner or NoCleaner()
         self.on_empty = on_empty
         separate = validation is not None or test is not None
@@ -156,8 +165,10 @@ class LabelledMessages(LightningDataModule):
             text=self.text,
             id=self.id,
             lang=self.lang,
-            slices=self.slices,
+            slices=[*self.slices, *(name for name in self.path_columns if name not in self.slices)],
             reader=self.reader,
+            on_error=self.on_error,
+            path_columns=self.path_columns,
             cleaner=self.cleaner,
             on_empty=self.on_empty,
             splitter=self.splitter,
@@ -170,7 +181,8 @@ class LabelledMessages(LightningDataModule):
 
     def _file_digests(self) -> dict[str, str]:
         if not self._digests:
-            paths = [resolve_data_path(name) for names in self.files.values() for name in names]
+            names = [name for each in self.files.values() for name in each]
+            paths = [path for name in names for path in resolve_data_paths(name, self.reader)]
             self._digests = {str(path): file_digest(path) for path in paths}
         return self._digests
 
@@ -248,6 +260,7 @@ class LabelledMessages(LightningDataModule):
             tokens.unknown,
             self.max_length,
             corpus.crossing,
+            read=corpus.facts,
         )
 
     def _store(self) -> TokenStore:

@@ -14,7 +14,8 @@ from tocsin.errors import DataError
 from tocsin.labels.schemes import LabelScheme
 from tocsin.text.cleaners import Cleaner
 from tocsin.text.messages import read_messages
-from tocsin.text.readers import Reader, resolve_data_path
+from tocsin.text.readers import Reader, resolve_data_paths
+from tocsin.text.reading import DataWarning
 from tocsin.text.splitters import Splitter, crossing_texts
 
 __all__ = ["SplitWarning", "assemble_corpus"]
@@ -38,6 +39,8 @@ def assemble_corpus(
     splitter: Splitter | None,
     max_messages: Mapping[str, int],
     seed: int,
+    on_error: Literal["raise", "skip"] = "raise",
+    path_columns: Mapping[str, str] | None = None,
 ) -> Corpus:
     """Read, clean, split and label the messages of some files.
 
@@ -54,6 +57,8 @@ def assemble_corpus(
         splitter: Divides the rows; None: the files are the splits.
         max_messages: Most messages of a split.
         seed: Draws them.
+        on_error: See `read_messages`; rows that are left out are counted in the corpus's facts, and said.
+        path_columns: See `read_messages`.
 
     Raises:
         DataError: A file or a row of it is faulty, or no message is left to train on.
@@ -61,7 +66,8 @@ def assemble_corpus(
     """
     extra = list(dict.fromkeys([*labels.columns, *slices, *(splitter.columns if splitter else ())]))
     paths: dict[str, list[Path]] = {
-        split: [resolve_data_path(name) for name in names] for split, names in files.items()
+        split: [path for name in names for path in resolve_data_paths(name, reader)]
+        for split, names in files.items()
     }
     given = [path for split in SPLITS for path in paths[split]]
     for path in given:
@@ -80,13 +86,23 @@ def assemble_corpus(
         cleaner=cleaner,
         on_empty=on_empty,
         reader=reader,
+        on_error=on_error,
         progress=True,
+        path_columns=path_columns,
     )
     table = messages.table
     facts = {
         name: getattr(messages, name)
         for name in ("dropped_empty", "kept_empty", "null_texts", "repeated_ids")
     }
+    if messages.skipped:
+        facts["skipped"] = len(messages.skipped)
+        first = "; ".join(map(str, messages.skipped[:3]))
+        rank_zero_warn(
+            f"{len(messages.skipped):,} rows cannot be read and are left out (on_error: skip): {first}"
+            f"{' …' if len(messages.skipped) > 3 else ''}",
+            category=DataWarning,
+        )
     if splitter is not None:
         division = splitter.split(table)
         split_names, crossing = np.asarray(division.names, dtype=object), division.crossing

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from tocsin.arguments import CORE, Origin, RemembersArguments, fault_of_arguments
 from tocsin.bundles.card import model_card
 from tocsin.bundles.save import save_bundle
 from tocsin.errors import ConfigError, TrainingError
-from tocsin.files import FullDiskWarning, fallback_folder, is_no_room
+from tocsin.files import FullDiskWarning, fallback_folder, file_sha256, is_no_room
 from tocsin.models.classifier import MultilabelClassifier
 from tocsin.models.non_finite import all_finite
 from tocsin.scores.table import ScoresTable
 from tocsin.text.cleaners import Cleaner
 
-__all__ = ["BundleWriter", "take_best", "where_there_is_room"]
+__all__ = ["BundleWriter", "checkpoint_facts", "take_best", "where_there_is_room"]
 
 
 class BundleWriter(Callback):
@@ -67,7 +67,7 @@ class BundleWriter(Callback):
             or not trainer.is_global_zero
         ):
             return
-        take_best(trainer, pl_module)
+        facts = checkpoint_facts(trainer, take_best(trainer, pl_module))
         data: Any = getattr(trainer, "datamodule", None)
         if data is None or not hasattr(data, "cleaner"):
             rank_zero_info(
@@ -78,6 +78,10 @@ class BundleWriter(Callback):
         table = (
             ScoresTable.read(scores) if scores and scores.is_file() else pl_module.scores.get("validation")
         )
+        if table is not None:
+            table = _of_checkpoint(table, facts)
+        if table is not None and "run" in table.metadata:
+            facts["run"] = table.metadata["run"]
         card = model_card(
             self.name,
             pl_module,
@@ -99,6 +103,7 @@ class BundleWriter(Callback):
                 card=card,
                 version=version("tocsin"),
                 origin=self.origin,
+                facts=facts,
             )
 
         self.folder = where_there_is_room(self.folder, save)
@@ -157,3 +162,25 @@ def take_best(trainer: Trainer, module: LightningModule) -> int | None:
             "The weights are not finite, so that no bundle was written. Lower the learning rate, or use precision 32."
         )
     return steps
+
+
+def checkpoint_facts(trainer: Trainer, step: int | None) -> dict[str, str]:
+    """What a bundle notes of the checkpoint that it is made of: `checkpoint`, SHA-256 of the file, and its `step`."""
+    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    where = getattr(trainer.strategy.checkpoint_io, "where", Path)
+    file = where(Path(best)) if best else None  # a full disk may have sent it elsewhere, or nowhere
+    if file is None or not file.is_file():
+        return {}
+    return {"checkpoint": file_sha256(file), "step": str(step)}
+
+
+def _of_checkpoint(table: ScoresTable, facts: dict[str, str]) -> ScoresTable | None:
+    """The validation scores where they are those of the bundle's checkpoint, or do not say; else None, aloud."""
+    told = table.metadata.get("checkpoint")
+    if told is None or told == facts.get("checkpoint", told):
+        return table
+    rank_zero_warn(
+        "The validation scores are of another checkpoint than the bundle is made of, so its model card shows no "
+        "figures. Score again: tocsin validate."
+    )
+    return None

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from tocsin.arguments import Origin, fault_of_arguments, is_plain
-from tocsin.bundle_files import CARD, check_bundle, noted_files, read_bundle_file, write_bundle_file
+from tocsin.bundle_files import (
+    CARD,
+    BundleWarning,
+    check_bundle,
+    noted_files,
+    read_bundle_file,
+    write_bundle_file,
+)
 from tocsin.bundles.card import card_with_chain
 from tocsin.bundles.ensemble_manifest import read_labelled_manifest
 from tocsin.bundles.load import Finder, check_columns, restore_chain
@@ -26,7 +34,7 @@ from tocsin.files import whole_file
 from tocsin.labels.schemes import check_same_labels
 from tocsin.scores.chain import Chain
 
-__all__ = ["check_room", "save_chain", "saved_chain"]
+__all__ = ["check_room", "check_same_network", "save_chain", "saved_chain"]
 
 
 def saved_chain(chain: Chain, origin: Callable[[type], Origin] | None = None) -> SavedChain:
@@ -61,7 +69,8 @@ def check_room(folder: Path, chain: Chain, *, force: bool) -> None:
     """Refuse, before anything is computed, a bundle that the chain cannot go into.
 
     Raises:
-        BundleError: `folder` is no bundle, or holds a chain and `force` is false.
+        BundleError: `folder` is no bundle, or holds a chain and `force` is false; or the chain was fitted on scores
+            of another network, as far as both say where they come from.
         LabelError: The chain's labels are not the bundle's.
         ConfigError: The chain reads a column that no bundle has.
     """
@@ -70,12 +79,51 @@ def check_room(folder: Path, chain: Chain, *, force: bool) -> None:
         chain.labels, manifest.labels, where=f"the bundle {folder}", what="the labels of the scores"
     )
     check_columns(chain)
+    check_same_network(chain.facts, manifest.facts, str(folder))
     if manifest.chain is not None and not force:
         run = manifest.chain.facts.get("run", "")
         raise BundleError(
             f"{folder} holds a chain already: {manifest.chain.name}{f', fitted on {run}' if run else ''}. Whoever uses "
             "the bundle would get other decisions. --force puts the new one in its place."
         )
+
+
+def check_same_network(scores: Mapping[str, str], bundle: Mapping[str, str], where: str) -> None:
+    """Refuse scores of another network than a bundle's; say where nothing tells whether they are.
+
+    Args:
+        scores: `checkpoint`, `step` and `run` as the scores say them, where they do.
+        bundle: The same, as the bundle does.
+        where: What messages call the bundle.
+
+    Raises:
+        BundleError: The two come from different checkpoints or runs.
+    """
+    for key in ("checkpoint", "run"):
+        ours, theirs = scores.get(key), bundle.get(key)
+        if not ours or not theirs:
+            continue
+        if ours == theirs:
+            return
+        raise BundleError(
+            f"The scores are of another network than {where}: {_words(scores, key)}, and the bundle was made of "
+            f"{_words(bundle, key)}. What is fitted on one network's scores holds for no other. Give the scores that "
+            "lie in the bundle's own run, or score the messages again with it."
+        )
+    warnings.warn(
+        f"{where}: nothing tells whether the scores are of this bundle's network, since one of them does not say which "
+        "checkpoint or run it comes from. Make sure of it.",
+        BundleWarning,
+        stacklevel=3,
+    )
+
+
+def _words(facts: Mapping[str, str], key: str) -> str:
+    if key == "run":
+        return f"the run {facts['run']}"
+    step = f" (step {facts['step']})" if "step" in facts else ""
+    run = f" of the run {facts['run']}" if "run" in facts else ""
+    return f"the checkpoint {facts['checkpoint'][:12]}…{step}{run}"
 
 
 def save_chain(

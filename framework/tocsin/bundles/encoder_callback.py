@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from tocsin.arguments import Origin, fault_of_arguments
-from tocsin.bundles.callback import take_best, where_there_is_room
+from tocsin.bundles.callback import checkpoint_facts, take_best, where_there_is_room
 from tocsin.bundles.encoder import save_encoder_bundle
 from tocsin.bundles.encoder_card import encoder_card
 from tocsin.errors import ConfigError
@@ -68,6 +68,7 @@ class EncoderBundleWriter(Callback):
                 card=encoder_card(self.name, model, facts, max_length=length, step=step),
                 version=version("tocsin"),
                 origin=self.origin,
+                facts=checkpoint_facts(trainer, step),
             )
 
         self.folder = where_there_is_room(self.folder, save)

@@ -140,7 +140,7 @@ def open_bundle(
     pooling = None if manifest.pooling is None else build_component(registry, "pooling", manifest.pooling)
     cleaner = build_component(registry, "cleaner", manifest.cleaner)
     encoder = TransformerEncoder(str(inner), prompt=manifest.prompt)
-    with loading(folder, _another_version(manifest.head.origin, registry.origin(type(head)))):
+    with loading(folder, lambda: _another_version(manifest.head.origin, registry.origin(type(head)))):
         encoder.load()
         _ = encoder.tokenizer
         head.build(encoder.config, len(manifest.labels), encoder.pooler)
@@ -254,7 +254,7 @@ def check_network_files(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def loading(folder: Path, hint: str = "") -> Iterator[None]:
+def loading(folder: Path, hint: Callable[[], str] = str) -> Iterator[None]:
     """Make a BundleError of whatever the libraries raise while they read a bundle's weights and tokenizer."""
     try:
         yield
@@ -266,7 +266,7 @@ def loading(folder: Path, hint: str = "") -> Iterator[None]:
             raise
         raise BundleError(
             f"{folder}: the weights or the tokenizer cannot be read, or do not fit: "
-            f"{str(error) if isinstance(error, TocsinError) else f'{type(error).__name__}: {error}'}{hint}"
+            f"{str(error) if isinstance(error, TocsinError) else f'{type(error).__name__}: {error}'}{hint()}"
         ) from error
 
 

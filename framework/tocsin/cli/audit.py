@@ -84,7 +84,7 @@ def _plain(result: Audit) -> str:
     from rich.console import Console
 
     page = StringIO()
-    Console(file=page, width=140, color_system=None).print(result.render())
+    Console(file=page, width=140, color_system=None, markup=False, emoji=False).print(result.render())
     return "".join(f"{line.rstrip()}\n" for line in page.getvalue().splitlines())
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tocsin.escaping import print_lines
+
 HELP = "compare two scores files of the same messages: differences with intervals, then p-values"
 
 __all__ = ["HELP", "main"]
@@ -93,5 +95,5 @@ def main(argv: list[str]) -> int:
     else:
         table_console().print(render_sections(comparison_sections(pair, found, per_label=options.labels)))
         if options.output is not None:
-            print(f"Written: {options.output}")
+            print_lines(f"Written: {options.output}")
     return 0

@@ -8,6 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tocsin.escaping import json_escaped, print_lines
+
 if TYPE_CHECKING:
     from tocsin.plugins.registry import Registry
     from tocsin.scores.sections import Section
@@ -74,7 +76,7 @@ def main(argv: list[str]) -> int:
     else:
         table_console().print(render_sections([*sections(results, per_label=options.labels), *added]))
         if options.output is not None:
-            print(f"Written: {options.output}")
+            print_lines(f"Written: {options.output}")
     return 0
 
 
@@ -86,7 +88,6 @@ def _write_figures(
     Where matplotlib is missing there are none, and what would add it is said.
     """
     import re
-    import sys
 
     from tocsin.errors import ConfigError
     from tocsin.scores.figures import figures
@@ -101,7 +102,7 @@ def _write_figures(
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] != "matplotlib":
                 raise
-            print("No figures: pip install 'tocsin[figures]' adds matplotlib.", file=sys.stderr)
+            print_lines("No figures: pip install 'tocsin[figures]' adds matplotlib.", stderr=True)
             return {}
         try:
             target.mkdir(parents=True, exist_ok=True)
@@ -153,7 +154,7 @@ def json_text(data: object) -> str:
     """Return indented JSON with a last newline; undefined figures are null already."""
     import json
 
-    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_escaped(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -19,6 +19,7 @@ from tocsin.cli.parser import Config
 from tocsin.cli.resuming import begin_again, continued_run, with_config
 from tocsin.cli.verbs import CORE_VERBS
 from tocsin.errors import ConfigError
+from tocsin.escaping import rich_text, terminal_lines, terminal_text
 from tocsin.plugins.manager import load_plugins
 from tocsin.plugins.parsing import instantiate
 from tocsin.plugins.registry import Registry
@@ -249,14 +250,14 @@ def _report(verb: str, run: Run, model: Any, data: Any, bundle: Path, registry: 
     else:
         console.print(f"No scores: this run had no {stage} messages.")
     folder = short(run.path)
-    console.print(f"\nRun: {folder}")
+    console.print(terminal_lines(f"\nRun: {folder}"), highlight=False, soft_wrap=True)
     if verb == "fit":
         console.print("Next:")
         best = (run.checkpoints / "best.ckpt").is_file()
         made = short(bundle) if bundle.is_dir() else None
         commands = _next_commands if history is None else _next_after_distilling
         for line in commands(folder, made, best):
-            console.print(f"  {line}", soft_wrap=True, highlight=False, markup=False)
+            console.print(f"  {terminal_text(line)}", soft_wrap=True, highlight=False)
 
 
 def _next_commands(folder: str, bundle: str | None, best: bool) -> list[str]:
@@ -308,7 +309,11 @@ def _report_matching(verb: str, history: list[Any], console: Any) -> None:
     for lang in sorted(best.matching):
         earlier = [f"{before.matching[lang]:.3f}" if lang in before.matching else ""] if before else []
         table.add_row(
-            lang, f"{best.sentences[lang]:,}", *earlier, f"{best.matching[lang]:.3f}", f"{best.mse[lang]:.4g}"
+            rich_text(lang),
+            f"{best.sentences[lang]:,}",
+            *earlier,
+            f"{best.matching[lang]:.3f}",
+            f"{best.mse[lang]:.4g}",
         )
     means = best.scalars()
     earlier = [f"{before.scalars()['validation/matching']:.3f}"] if before else []

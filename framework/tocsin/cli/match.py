@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from tocsin.escaping import print_lines
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -103,7 +105,7 @@ def main(argv: list[str]) -> int:
     else:
         table_console().print(render_sections(shown))
         if options.output is not None:
-            print(f"Written: {options.output}")
+            print_lines(f"Written: {options.output}")
     return 0
 
 

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from tocsin.errors import ConfigError
+from tocsin.escaping import print_lines
 from tocsin.plugins.roles import ROLES
 from tocsin.plugins.templates import NewPlugin, new_plugin
 
@@ -38,11 +39,11 @@ def main(argv: Sequence[str]) -> int:
     _refuse_taken_names(plugin)
     files = plugin.files()
     _write(target, files)
-    print("\n".join(_tree(target, plugin, list(files))))
-    print("\nNext:")
-    print(f"  pip install -e {shlex.quote(str(target))}")
-    print(f"  pytest {shlex.quote(str(target))}")
-    print(f"  tocsin components {plugin.component}")
+    print_lines("\n".join(_tree(target, plugin, list(files))))
+    print_lines("\nNext:")
+    print_lines(f"  pip install -e {shlex.quote(str(target))}")
+    print_lines(f"  pytest {shlex.quote(str(target))}")
+    print_lines(f"  tocsin components {plugin.component}")
     return 0
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tocsin.escaping import json_escaped, print_lines
 from tocsin.plugins.discovery import COMMANDS, DATASETS, GROUP, Declared, declared, other_versions, selection
 from tocsin.plugins.roles import OBSERVERS, ROLES
 
@@ -58,13 +59,10 @@ def main(argv: Sequence[str]) -> int:
     if options.check:
         _load(listed)
     if options.json:
-        print(
-            json.dumps(
-                {"hook_api": GROUP, "plugins": [asdict(one) for one in listed]}, indent=2, ensure_ascii=False
-            )
-        )
+        facts = {"hook_api": GROUP, "plugins": [asdict(one) for one in listed]}
+        print(json_escaped(json.dumps(facts, indent=2, ensure_ascii=False)))
     elif not listed:
-        print("No plugins are installed.")
+        print_lines("No plugins are installed.")
     else:
         _print(listed)
     return int(options.check and any(one.state == "broken" for one in listed))
@@ -176,20 +174,20 @@ def _print(listed: list[_Listed]) -> None:
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for one, row in zip(listed, rows, strict=True):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print_lines("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
         indent = " " * (widths[0] + 2)
         if one.cause:
             for line in one.cause.splitlines():
-                print(indent + line)
+                print_lines(indent + line)
         if one.where:
-            print(f"{indent}at {one.where}")
+            print_lines(f"{indent}at {one.where}")
         for role, names in one.components.items():
-            print(f"{indent}{role}: {', '.join(names)}")
+            print_lines(f"{indent}{role}: {', '.join(names)}")
         observed = [hook for hook in one.hooks if hook in OBSERVERS]
         if observed:
-            print(f"{indent}observes: {', '.join(observed)}")
+            print_lines(f"{indent}observes: {', '.join(observed)}")
         if one.import_seconds is not None and one.offer_seconds is not None:
             slow = ", slow: every verb waits for it" if one.state == "slow" else ""
-            print(
+            print_lines(
                 f"{indent}imported in {one.import_seconds:.2f} s, offered in {one.offer_seconds:.2f} s{slow}"
             )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tocsin.escaping import csv_cell, print_lines, rich_text, terminal_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,13 +48,13 @@ def main(argv: list[str]) -> int:
         _show(bundle, options)
         return 0
     rows, without_text, bad = _predict_table(bundle, options, *table)
-    print(f"{options.output}: {rows:,} messages, {len(bundle.labels)} labels.")
+    print_lines(f"{options.output}: {rows:,} messages, {len(bundle.labels)} labels.")
     if without_text:
-        print(f"{without_text:,} messages have no text; their scores are null.", file=sys.stderr)
+        print_lines(f"{without_text:,} messages have no text; their scores are null.", stderr=True)
     for error in bad[:20]:
-        print(f"left out: {error}", file=sys.stderr)
+        print_lines(f"left out: {terminal_text(error)}", stderr=True)
     if len(bad) > 20:
-        print(f"left out: {len(bad) - 20:,} more rows", file=sys.stderr)
+        print_lines(f"left out: {len(bad) - 20:,} more rows", stderr=True)
     return 0
 
 
@@ -179,8 +180,9 @@ def _device(name: str) -> str:
 
 def _show(bundle: PredictsLabels, options: argparse.Namespace) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
+
+    from tocsin.text.progress import table_console
 
     texts = list(options.text)
     predictions = bundle.predict(texts, None if options.lang is None else [options.lang] * len(texts))
@@ -192,7 +194,7 @@ def _show(bundle: PredictsLabels, options: argparse.Namespace) -> None:
         by = "at the bundle's threshold" if rule is None else f"by the bundle's rule {type(rule).__name__}"
         title, decisions_NL = f"Predictions (* on, {by})", predictions.decisions
         probabilities_NL = predictions.probabilities
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, title=rich_text(title), title_justify="left")
     table.add_column("text", ratio=2)
     table.add_column("labels, most probable first", ratio=3)
     for row, text in enumerate(texts):
@@ -203,8 +205,9 @@ def _show(bundle: PredictsLabels, options: argparse.Namespace) -> None:
             if decisions_NL is None
             else ["*" if one else "" for one in decisions_NL[row]]
         )
-        table.add_row(text, ", ".join(f"{bundle.labels[i]} {probabilities[i]:.2f}{on[i]}" for i in order))
-    Console().print(table)
+        shown = ", ".join(f"{bundle.labels[i]} {probabilities[i]:.2f}{on[i]}" for i in order)
+        table.add_row(rich_text(text), rich_text(shown))
+    table_console().print(table)
 
 
 def _predict_table(
@@ -334,11 +337,26 @@ def _writer(target: Path) -> Iterator[Callable[[pa.Table], None]]:
                             f"{table.schema.field(nested[0]).type}; write .parquet."
                         )
                     kind = csv.WriteOptions(delimiter=delimiter, quoting_style="needed")
-                    writer = csv.CSVWriter(str(part), table.schema, write_options=kind)
-                writer.write_table(table)
+                    writer = csv.CSVWriter(str(part), _as_text(table).schema, write_options=kind)
+                writer.write_table(table if delimiter is None else _as_text(table))
 
             yield write
             if writer is not None:
                 writer.close()
     except PermissionError as error:
         raise ConfigError(f"--output {target}: the folder cannot be written ({error.strerror}).") from error
+
+
+def _as_text(table: pa.Table) -> pa.Table:
+    """Return the table with names and texts that no spreadsheet takes for formulas; numbers stay numbers."""
+    import pyarrow as pa
+
+    for place, field in enumerate(table.schema):
+        column, kind = table.column(place), field.type
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+            cells = [None if cell is None else csv_cell(cell) for cell in column.to_pylist()]
+            column = pa.chunked_array([pa.array(cells, pa.large_string())])
+        table = table.set_column(place, csv_cell(field.name), column)
+    return table

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tocsin.escaping import print_lines, rich_text, terminal_text
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -54,12 +56,12 @@ def main(argv: list[str]) -> int:
     if options.json:
         print(json_text([asdict(run) for run in runs]), end="")
     elif not runs:
-        table_console().print(f"No runs in {options.root}.", markup=False, highlight=False)
+        print_lines(f"No runs in {options.root}.")
     else:
         table_console().print(_table(runs))
         for run in runs:
             for line in (*_ending(run), *run.problems):
-                table_console().print(f"{run.path}: {line}", markup=False, highlight=False, soft_wrap=True)
+                print_lines(terminal_text(f"{run.path}: {line}"))
     return 0
 
 
@@ -75,7 +77,6 @@ def _ending(run: RunSummary) -> list[str]:
 def _table(runs: list[RunSummary]) -> Table:
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("run", "verb", "started", "status"):
@@ -95,8 +96,7 @@ def _table(runs: list[RunSummary]) -> Table:
             "–" if run.seed is None else str(run.seed),
             "–" if run.commit is None else run.commit[:8] + ("+" if run.dirty else ""),
         )
-        # Names and records are somebody's words, not markup.
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*map(rich_text, cells))
     return table
 
 

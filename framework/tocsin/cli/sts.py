@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tocsin.escaping import print_lines
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -100,7 +102,7 @@ def main(argv: list[str]) -> int:
     else:
         table_console().print(render_sections(shown))
         if options.output is not None:
-            print(f"Written: {options.output}")
+            print_lines(f"Written: {options.output}")
     return 0
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tocsin.escaping import print_lines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,8 +99,8 @@ def write_chart(
     try:
         figure = chart(figures, label, limit)
     except ImportError:
-        print(
-            f"no {path.name}: pip install 'tocsin[figures]' adds matplotlib, which draws it", file=sys.stderr
+        print_lines(
+            f"no {path.name}: pip install 'tocsin[figures]' adds matplotlib, which draws it", stderr=True
         )
         return False
     try:

@@ -15,6 +15,7 @@ from tocsin.labels.cells import Faults, label_column, number, numbers, place, re
 from tocsin.labels.names import check_names, file_of_names, names_of_file
 from tocsin.labels.schemes import LabelScheme
 from tocsin.labels.teacher import read_teacher, teacher_labels
+from tocsin.text.ids import check_ids_join
 from tocsin.text.readers import resolve_data_path
 
 __all__ = ["Soft"]
@@ -128,6 +129,11 @@ class Soft(LabelScheme):
             raise LabelError(
                 "a teacher's scores are found by the messages' ids, and the table has no column 'id'"
             )
+        try:
+            check_ids_join(ids_M, str(self._path))
+            check_ids_join(table["id"], "the messages")
+        except DataError as error:
+            raise LabelError(f"a teacher's scores cannot be joined: {error}") from None
         found = pc.index_in(table["id"].cast(pa.string()), value_set=ids_M)
         missing_N = found.is_null().to_numpy()
         if missing_N.any() and self._on_missing == "refuse":

@@ -148,7 +148,7 @@ def _check_value(path: Path, key: str, value: Any) -> None:
             "out",
         )
     if isinstance(value, int | float) and abs(value) > _MOST:
-        raise _fault(path, f"holds {key} {value:.10g}; no size of a network is above {_MOST:,}")
+        raise _fault(path, f"holds {key} {str(value)[:40]}; no size of a network is above {_MOST:,}")
 
 
 def _check_tokenizer(folder: Path) -> None:

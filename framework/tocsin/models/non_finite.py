@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tocsin.errors import TrainingError
+from tocsin.escaping import print_lines, terminal_text
 from tocsin.models.averaging import AveragedWeights
 
 __all__ = ["LastGood", "NonFinite", "NonFiniteSteps", "all_finite"]
@@ -85,7 +86,9 @@ class NonFiniteSteps:
                 f"The {what} of optimiser step {step} is {value}; {state} Messages of the step: {shown}.{before} Lower "
                 f"the learning rate, use precision 32{advice}."
             )
-        print(f"Skipped an optimiser step whose {what} is {value}. Its messages: {shown}", flush=True)
+        print_lines(
+            f"Skipped an optimiser step whose {what} is {value}. Its messages: {terminal_text(shown)}"
+        )
 
     def state(self) -> dict[str, Any]:
         """What a fit goes on from, as plain data."""

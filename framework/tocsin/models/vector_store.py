@@ -235,6 +235,10 @@ def verify_store(folder: Path) -> list[Problem]:
     found = (
         [Problem(str(folder), f"has {len(bad)} damaged blocks of vectors, of {len(lines)}")] if bad else []
     )
+    sizes = {"vectors": 2 * store.width, "keys": _KEY.itemsize, "blocks": _LINE.itemsize}
+    torn = [name for name, size in sizes.items() if _size(folder / name) % size]
+    if torn:
+        found.append(Problem(str(folder / torn[0]), "ends in half a record; nothing reads that", fatal=False))
     if covered < records:
         text = f"holds {records - covered:,} vectors of no block, which an interrupted run left; nothing reads them"
         found.append(Problem(str(folder), text, fatal=False))

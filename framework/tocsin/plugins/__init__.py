@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tocsin.batches.corpus import Corpus as Corpus
     from tocsin.bundles.exporters import Exporter as Exporter
     from tocsin.bundles.load import Bundle as Bundle
+    from tocsin.checksums import cached_folder as cached_folder
     from tocsin.errors import BundleError as BundleError
     from tocsin.errors import CheckpointError as CheckpointError
     from tocsin.errors import ConfigError as ConfigError
@@ -80,6 +81,7 @@ _HOMES = {
     "tocsin.text.messages": ["source_column"],
     "tocsin.text.splitters": ["Split", "Splitter", "crossing_texts"],
     "tocsin.text.download": ["download_from_index"],
+    "tocsin.checksums": ["cached_folder"],
     "tocsin.files": ["cache_folder", "file_sha256", "whole_file", "whole_folder"],
     "tocsin.labels.schemes": ["LabelScheme", "check_same_labels"],
     "tocsin.batches.corpus": ["Corpus"],

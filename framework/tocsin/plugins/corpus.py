@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from lightning.pytorch import LightningDataModule
 
 from tocsin.batches.corpus import Corpus
@@ -13,7 +12,7 @@ from tocsin.plugins.diagnosis import Diagnosis
 from tocsin.plugins.manager import load_plugins
 from tocsin.plugins.parsing import PARSER_MODE, PlainSpeaking, instantiate, prepare
 from tocsin.plugins.registry import Registry
-from tocsin.plugins.strict_yaml import strict_dump, strict_load
+from tocsin.plugins.strict_yaml import read_yaml, strict_dump
 
 __all__ = ["DEFAULT_SEED", "read_corpus"]
 
@@ -49,10 +48,7 @@ def read_corpus(
     parser.add_subclass_arguments(LabelScheme, "labels")
     parser.add_subclass_arguments(LightningDataModule, "data")
     parser.link_arguments("labels", "data.init_args.labels")
-    try:
-        given = strict_load(Path(config).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError("\n".join(parser.diagnosis.faults()) or f"{config}: {error}") from error
+    given = read_yaml(config)
     if not isinstance(given, dict):
         raise ConfigError("\n".join(parser.diagnosis.faults()))
     _check_holds_messages(given.get("data"), registry)

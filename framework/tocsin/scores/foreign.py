@@ -19,9 +19,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
-import pyarrow.parquet as pq
 
 from tocsin.errors import DataError
+from tocsin.parquet_files import read_parquet
 from tocsin.text.reading import wrong_delimiter
 
 __all__ = ["METADATA", "own_facts", "read_columns", "widened"]
@@ -51,10 +51,15 @@ def read_columns(path: str | Path) -> pa.Table:
     delimiter = _DELIMITERS.get(path.suffix.lower())
     _check_kind(path)
     try:
-        table = pq.read_table(path, partitioning=None) if delimiter is None else _read_csv(path, delimiter)
+        if delimiter is not None:
+            table = _read_csv(path, delimiter)
+        elif path.is_dir():
+            table = _read_parts(path)
+        else:
+            table = read_parquet(path)
     except FileNotFoundError:
         raise DataError("There is no such scores file.", file=path) from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         kind = "Parquet" if delimiter is None else "CSV"
         if "invalid UTF8" in str(error):
             raise DataError(_NOT_UTF8, file=path) from error
@@ -76,10 +81,22 @@ def read_columns(path: str | Path) -> pa.Table:
 def own_facts(table: pa.Table) -> dict[str, str]:
     """Return what a scores table of ours says of itself, without the prefix; empty for other programs' tables."""
     return {
-        key.removeprefix(METADATA).decode(): value.decode()
+        key.removeprefix(METADATA).decode(errors="replace"): value.decode(errors="replace")
         for key, value in (table.schema.metadata or {}).items()
         if key.startswith(METADATA)
     }
+
+
+def _read_parts(path: Path) -> pa.Table:
+    """The files of a folder as one table, those of another program: ours is one file."""
+    files = [each for each in sorted(path.glob("*")) if each.suffix.lower() in _PARQUET]
+    tables = [read_parquet(file) for file in files]
+    if not tables or any(own_facts(table) for table in tables):
+        raise DataError(
+            "This is a folder; one file of scores is wanted, or the parts that another program wrote of one table.",
+            file=path,
+        )
+    return pa.concat_tables(tables, promote_options="default")
 
 
 def _check_kind(path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
+
+from tocsin.escaping import rich_text
 
 if TYPE_CHECKING:
     from tocsin.text.audit import Audit, LabelCounts
@@ -23,37 +24,37 @@ def audit_tables(audit: Audit) -> RenderableType:
     """Return tables of splits, languages, what crosses and labels, with duplicates and warnings in between."""
     parts: list[RenderableType] = [_splits(audit)]
     if any(audit.read.values()):
-        parts.append(Text(f"Reading: {_reading(audit.read)}"))
+        parts.append(rich_text(f"Reading: {_reading(audit.read)}"))
     if audit.languages and set(audit.languages) != {"unknown"}:
         several = len(audit.languages) > 1 and len([split for split in audit.splits if split]) > 1
-        line = Text(f"Languages: {languages_line(audit.languages)}")
+        line = rich_text(f"Languages: {languages_line(audit.languages)}")
         parts.append(_languages(audit) if several else line)
     if audit.duplicates.groups:
         same = audit.duplicates
         parts.append(
-            Text(
+            rich_text(
                 f"Duplicates: {same.rows:,} messages repeat an earlier text ({same.groups:,} texts; "
                 f"{same.conflicting:,} of them with conflicting labels)"
             )
         )
     for name, alike in audit.similar.items():
         parts.append(
-            Text(
+            rich_text(
                 f"{name[0].upper()}{name[1:]}: {alike.rows:,} messages say almost what an earlier one does "
                 f"({alike.groups:,} groups; {alike.conflicting:,} of them with conflicting labels)"
             )
         )
     if audit.groups and any(one.seen for one in audit.groups.values()):
         parts.append(_crossing(audit))
-    parts += [Text(f"! {sentence}", style="yellow") for sentence in audit.crossing]
+    parts += [rich_text(f"! {sentence}", "yellow") for sentence in audit.crossing]
     if audit.labels:
         parts.append(_labels(audit))
     if audit.few:
         parts.append(
-            Text(
+            rich_text(
                 f"{_FEW}: under 5,000 messages have the label "
                 f"({len(audit.few)} of {len(audit.labels)} labels); read their figures with care",
-                style="yellow",
+                "yellow",
             )
         )
     return Group(*parts)
@@ -73,6 +74,7 @@ def _reading(read: dict[str, int]) -> str:
         "dropped_empty": "dropped as empty after cleaning",
         "kept_empty": "empty after cleaning, kept",
         "null_texts": "without a text (counted among the empty)",
+        "skipped": "rows that cannot be read, left out",
         "repeated_ids": "ids null or repeated, completed by the row's number",
     }
     return "; ".join(f"{count:,} {said.get(name, name)}" for name, count in read.items() if count)
@@ -94,7 +96,7 @@ def _languages(audit: Audit) -> Table:
     for name, several in rows:
         cells = [f"{sum(counts.get(split, 0) for counts in several):,}" for split in splits]
         share = sum(sum(counts.values()) for counts in several) / total
-        table.add_row(name, *cells, f"{share:.1%}")
+        table.add_row(rich_text(name), *cells, f"{share:.1%}")
     return table
 
 
@@ -110,7 +112,7 @@ def _crossing(audit: Audit) -> Table:
         cells = [
             f"{count:,} {count / audit.splits[split].messages:>6.1%}" for split, count in one.seen.items()
         ]
-        table.add_row(name, f"{one.groups:,}", f"{one.crossing:,}", *cells)
+        table.add_row(rich_text(name), f"{one.groups:,}", f"{one.crossing:,}", *cells)
     return table
 
 
@@ -137,7 +139,7 @@ def _splits(audit: Audit) -> Table:
     for name in shown:
         table.add_column(name, justify="right")
     for row, split in enumerate(rows):
-        table.add_row(split or "in none", *(values[row] for values in shown.values()))
+        table.add_row(rich_text(split or "in none"), *(values[row] for values in shown.values()))
     return table
 
 
@@ -165,7 +167,7 @@ def _labels(audit: Audit) -> Table:
             marks = [_NEVER] if name in audit.without_positives else []
             marks += [_FEW] if name in audit.few else []
             cells.append(", ".join(marks))
-        table.add_row(name, *cells, style="yellow" if name in audit.without_positives else None)
+        table.add_row(rich_text(name), *cells, style="yellow" if name in audit.without_positives else None)
     return table
 
 
