@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tocsin.errors import DataError
-from tocsin.files import discard, one_writer, whole_file, whole_folder
+from tocsin.files import discard, free_bytes, one_writer, whole_file, whole_folder
 
 __all__ = [
     "CHECKSUM_BYTES",
@@ -39,6 +39,7 @@ __all__ = [
     "is_unchanged_json",
     "cached_file",
     "cached_folder",
+    "check_cache_room",
     "check_file",
     "check_folder",
     "check_parquet",
@@ -386,6 +387,25 @@ def _folder_problems(folder: Path) -> list[Problem]:
 # The cache -----------------------------------------------------------------------------------------------------------
 
 _sound: set[tuple[Any, ...]] = set()  # what this process has checked, or made, and is unchanged
+
+
+def check_cache_room(target: Path, needed: int) -> None:
+    """Refuse to begin a cache entry that its disk has no room for.
+
+    Args:
+        target: The entry, missing so far.
+        needed: Bytes that it will have, about.
+
+    Raises:
+        DataError: What is needed, what there is, and how to go on.
+    """
+    free = free_bytes(target.parent)
+    if needed > free and os.environ.get("TOCSIN_CHECK_DISK", "").lower() != "off":
+        raise DataError(
+            f"the cache has {free / 1e6:,.1f} MB of room, and this needs about {needed / 1e6:,.1f} MB. Make room, set "
+            "TOCSIN_CACHE (or the option cache) to another folder, or TOCSIN_CHECK_DISK=off to begin all the same",
+            file=target.parent,
+        )
 
 
 def is_sound_file(target: Path) -> bool:

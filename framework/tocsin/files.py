@@ -20,11 +20,15 @@ except ImportError:  # Windows has no flock: leftovers stay, and two writers of 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 __all__ = [
+    "FullDiskWarning",
     "NO_LOCKS",
     "cache_folder",
+    "fallback_folder",
     "discard",
     "file_sha256",
+    "free_bytes",
     "fsync_path",
+    "is_no_room",
     "lock_handle",
     "one_writer",
     "reserve",
@@ -42,6 +46,38 @@ def cache_folder(*parts: str) -> Path:
     """
     root = os.environ.get("TOCSIN_CACHE") or Path("~", ".cache", "tocsin")
     return Path(root).expanduser().joinpath(*parts)
+
+
+# What the system says of a disk, a quota or a limit that is full, and of a folder or disk that is read-only.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+
+
+class FullDiskWarning(UserWarning):
+    """What was written had no room where it should go."""
+
+
+def is_no_room(error: BaseException | None) -> bool:
+    """Whether a file could not be written because of where it was to go: a full or read-only disk, or its causes."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return True
+        # safetensors and torch put the system's words into errors of their own
+        if any(f"os error {number})" in str(error) for number in _NO_ROOM):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that this user may still write on the disk of a folder, which need not exist yet."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def fallback_folder(run: Path) -> Path:
+    """Where what has no room in a run's folder goes: below the system's temporary folder ($TMPDIR); not created."""
+    return Path(tempfile.gettempdir(), f"tocsin-{run.parent.name}-{run.name}")
 
 
 def file_sha256(path: Path) -> str:

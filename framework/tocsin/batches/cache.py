@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tocsin.checksums import CHECKSUM_BYTES, cached_file
+from tocsin.checksums import CHECKSUM_BYTES, cached_file, check_cache_room
 from tocsin.errors import ConfigError
 from tocsin.text.messages import iterate_strings
 
@@ -167,6 +167,10 @@ class TokenStore:
             prompt: Put before every message.
             advance: Called with the number of messages done since the last call.
         """
+        if not path.exists():
+            # A token takes four bytes, and some four of text; a message has two numbers more.
+            characters = texts.nbytes if isinstance(texts, pa.ChunkedArray) else sum(map(len, texts))
+            check_cache_room(path, min(characters, 4 * max_length * len(texts)) + 13 * len(texts))
         return cls.stream(path, _blocks(texts), tokenizer, max_length, prompt, advance)
 
     @classmethod

@@ -396,6 +396,16 @@ class LabelledMessages(LightningDataModule):
     def _split_rows(self, rows: np.ndarray) -> SplitRows:
         return SplitRows(self._store(), rows, self.targets(rows), self._pad_id)
 
+    @property
+    def pad_id(self) -> int:
+        """The tokenizer's padding id, once all is tokenised."""
+        return self._pad_id
+
+    @property
+    def pass_tokens(self) -> int:
+        """Tokens of a pass: `tokens_per_pass`, or what suits the device."""
+        return self._budget()
+
     def _budget(self) -> int:
         return pass_budget(self.tokens_per_pass, self.trainer)
 

@@ -29,7 +29,7 @@ from tocsin.batches.rows import StepLoader
 from tocsin.batches.sentences import PairStep, SentencePass
 from tocsin.batches.settings import check_pair_settings, check_share, packs_passes, pass_budget
 from tocsin.batches.unknown import check_unknown, unknown_share
-from tocsin.checksums import cached_folder
+from tocsin.checksums import cached_folder, check_cache_room
 from tocsin.errors import ConfigError
 from tocsin.files import cache_folder
 from tocsin.privacy import with_shown_paths
@@ -166,10 +166,15 @@ class ParallelSentences(LightningDataModule):
             files = {name: sorted(self._files(name).values()) for name in self.sources}
             self._pairs_key = pairs_key(self.sources, files, rules)
             path = self._folder("pairs") / self._pairs_key
-            sources = self.sources
-            path = cached_folder(path, lambda part: build_pairs(part, sources, rules, progress=True))
+            path = cached_folder(path, lambda part: self._build_pairs(part, rules))
             self._pairs = PairCorpus(path)
         return self._pairs
+
+    def _build_pairs(self, folder: Path, rules: PairRules) -> None:
+        # The pairs once, and once more in parts while they are sorted.
+        files = (Path(file) for name in self.sources for file in self._files(name))
+        check_cache_room(folder, 2 * sum(file.stat().st_size for file in files if file.is_file()))
+        build_pairs(folder, self.sources, rules, progress=True)
 
     def _rules(self) -> PairRules:
         filters = PairFilters(
@@ -337,6 +342,16 @@ class ParallelSentences(LightningDataModule):
             "english_key": self.english_key(),
             "seed": self._seed(),
         }
+
+    @property
+    def pad_id(self) -> int:
+        """The tokenizer's padding id, once all is tokenised."""
+        return self._pad_id
+
+    @property
+    def pass_tokens(self) -> int:
+        """Tokens of a pass: `tokens_per_pass`, or what suits the device."""
+        return self._budget()
 
     def _budget(self) -> int:
         return pass_budget(self.tokens_per_pass, self.trainer)

@@ -1,5 +1,6 @@
 """Writes the bundle after a fit, from the best checkpoint."""
 
+import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -12,13 +13,14 @@ from tocsin.arguments import CORE, Origin, RemembersArguments, fault_of_argument
 from tocsin.bundles.card import model_card
 from tocsin.bundles.reading import SavedReading, saved_reading
 from tocsin.bundles.save import save_bundle
-from tocsin.errors import ConfigError
-from tocsin.files import file_sha256
+from tocsin.errors import ConfigError, TrainingError
+from tocsin.files import FullDiskWarning, fallback_folder, file_sha256, is_no_room
 from tocsin.models.classifier import MultilabelClassifier
+from tocsin.models.non_finite import all_finite
 from tocsin.scores.table import ScoresTable
 from tocsin.text.cleaners import Cleaner
 
-__all__ = ["BundleWriter", "checkpoint_facts", "take_best"]
+__all__ = ["BundleWriter", "checkpoint_facts", "take_best", "where_there_is_room"]
 
 
 class BundleWriter(Callback):
@@ -91,17 +93,22 @@ class BundleWriter(Callback):
             plugins=self._plugins(data.cleaner, pl_module),
         )
         device = pl_module.device
-        save_bundle(
-            self.folder,
-            pl_module.cpu(),
-            cleaner=data.cleaner,
-            max_length=data.max_length,
-            card=card,
-            version=version("tocsin"),
-            origin=self.origin,
-            facts=facts,
-            reading=self._reading(data),
-        )
+        model = pl_module.cpu()
+
+        def save(folder: Path) -> None:
+            save_bundle(
+                folder,
+                model,
+                cleaner=data.cleaner,
+                max_length=data.max_length,
+                card=card,
+                version=version("tocsin"),
+                origin=self.origin,
+                facts=facts,
+                reading=self._reading(data),
+            )
+
+        self.folder = where_there_is_room(self.folder, save)
         pl_module.to(device)
 
     def _reading(self, data: Any) -> SavedReading | None:
@@ -124,23 +131,56 @@ class BundleWriter(Callback):
         return [part for part in (cleaner, model.pooling, model.head) if part is not None]
 
 
+def where_there_is_room(folder: Path, save: Callable[[Path], None]) -> Path:
+    """Save a bundle as `folder`; where its disk is full or read-only, below $TMPDIR, which is said.
+
+    Returns:
+        Where it lies.
+    """
+    try:
+        save(folder)
+        return folder
+    except Exception as error:
+        if not is_no_room(error):
+            raise
+        elsewhere = fallback_folder(folder.parent) / folder.name
+        warnings.warn(
+            f"The bundle {folder} cannot be written ({str(error).splitlines()[0]}); it goes to {elsewhere}.",
+            FullDiskWarning,
+            stacklevel=2,
+        )
+    elsewhere.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    save(elsewhere)
+    return elsewhere
+
+
 def take_best(trainer: Trainer, module: LightningModule) -> int | None:
-    """Give the module the best checkpoint's weights; return its optimiser steps, None where there is no best."""
-    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-    if not best:
-        return None
-    checkpoint = trainer.strategy.checkpoint_io.load_checkpoint(best)
-    module.on_load_checkpoint(checkpoint)
-    module.load_state_dict(checkpoint["state_dict"])
-    return int(checkpoint["global_step"])
+    """Give the module the best checkpoint's weights; return its optimiser steps, None where there is no best.
+
+    Raises:
+        TrainingError: A weight that a bundle would ship is not finite.
+    """
+    best, steps = getattr(trainer.checkpoint_callback, "best_model_path", ""), None
+    if best:
+        checkpoint = trainer.strategy.checkpoint_io.load_checkpoint(best)
+        module.on_load_checkpoint(checkpoint)
+        module.load_state_dict(checkpoint["state_dict"])
+        steps = int(checkpoint["global_step"])
+    if not all_finite(module.parameters()):
+        raise TrainingError(
+            "The weights are not finite, so that no bundle was written. Lower the learning rate, or use precision 32."
+        )
+    return steps
 
 
 def checkpoint_facts(trainer: Trainer, step: int | None) -> dict[str, str]:
     """What a bundle notes of the checkpoint that it is made of: `checkpoint`, SHA-256 of the file, and its `step`."""
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-    if not best or not Path(best).is_file():
+    where = getattr(trainer.strategy.checkpoint_io, "where", Path)
+    file = where(Path(best)) if best else None  # a full disk may have sent it elsewhere, or nowhere
+    if file is None or not file.is_file():
         return {}
-    return {"checkpoint": file_sha256(Path(best)), "step": str(step)}
+    return {"checkpoint": file_sha256(file), "step": str(step)}
 
 
 def _of_checkpoint(table: ScoresTable, facts: dict[str, str]) -> ScoresTable | None:

@@ -11,10 +11,12 @@ from typing import Any
 
 from tocsin import __version__
 from tocsin.cli.verbs import CORE_VERBS, plugin_verbs
-from tocsin.errors import TocsinError, did_you_mean
+from tocsin.errors import Interrupted, TocsinError, did_you_mean
 from tocsin.escaping import print_lines, terminal_lines
 from tocsin.plugins.discovery import COMMANDS
 from tocsin.plugins.functions import load_function, switched_off
+from tocsin.training.runs import is_first_rank
+from tocsin.training.signals import watching
 
 __all__ = ["main"]
 
@@ -33,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the command's name; None for the process's own.
 
     Returns:
-        The exit code: 0 done, 2 the user's mistake, 130 interrupted, 141 the reader of our output went away.
+        The exit code: 0 done, 2 the user's mistake, 130, 143, 129 and 138 ended by SIGINT, SIGTERM, SIGHUP and SIGUSR1,
+        141 the reader of our output went away.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if hasattr(sys.stdout, "reconfigure"):  # names that the terminal's encoding lacks are shown, not raised
@@ -41,9 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     shown = warnings.showwarning
     warnings.showwarning = _plainly(shown)
     try:
-        code = _run(arguments)
-        sys.stdout.flush()
-        return code
+        with watching(whole_process=argv is None):
+            code = _run(arguments)
+            sys.stdout.flush()
+            return code
     except TocsinError as error:
         if os.environ.get("TOCSIN_TRACEBACK") == "1":
             raise
@@ -57,6 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"tocsin: {missing}", file=sys.stderr)
         return USER_ERROR
+    except Interrupted as stop:
+        if is_first_rank():
+            print(f"tocsin: {stop}", file=sys.stderr, flush=True)
+        return stop.exit_code
     except KeyboardInterrupt:
         print("tocsin: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -58,9 +58,18 @@ def main(argv: list[str]) -> int:
     else:
         table_console().print(_table(runs))
         for run in runs:
-            for problem in run.problems:
-                print_lines(terminal_text(f"{run.path}: {problem}"))
+            for line in (*_ending(run), *run.problems):
+                print_lines(terminal_text(f"{run.path}: {line}"))
     return 0
+
+
+def _ending(run: RunSummary) -> list[str]:
+    """Say how a run ended that did not complete, and how to go on; nothing of others."""
+    if run.status not in ("failed", "interrupted", "killed"):
+        return []
+    words = "interrupted by" if run.status == "interrupted" else f"{run.status}:"
+    told = f"{words} {run.reason}" if run.reason else run.status
+    return [told + (f"; go on with: {run.go_on}" if run.go_on else "")]
 
 
 def _table(runs: list[RunSummary]) -> Table:

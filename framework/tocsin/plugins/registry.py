@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from tocsin.arguments import Origin
-from tocsin.errors import ConfigError, PluginError, did_you_mean
+from tocsin.errors import ConfigError, Interrupted, PluginError, did_you_mean
 from tocsin.escaping import print_lines
 from tocsin.plugins import hookspecs
 from tocsin.plugins.isolation import undisturbed
@@ -174,7 +174,7 @@ class Registry:
             try:
                 with undisturbed(lambda what, plugin=plugin: self._warn(plugin, f"in {hook} {what}")):  # type: ignore[misc]
                     answers = self._only(hook, self._manager.get_plugin(_key(plugin)))(**arguments)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, Interrupted):
                 raise
             # SystemExit too: a watcher must not end the run that it watches.
             except BaseException as error:

@@ -17,7 +17,7 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_warn
 
 from tocsin.errors import CheckpointError
-from tocsin.files import file_sha256, fsync_path, temporary_name, write_text
+from tocsin.files import FullDiskWarning, file_sha256, fsync_path, temporary_name, write_text
 from tocsin.training.checkpoint_format import (
     PlainDataError,
     check_content,
@@ -153,7 +153,11 @@ class AtomicCheckpointIO(CheckpointIO):
                 # `target` itself still stands: what it replaced makes room.
                 temporary.unlink(missing_ok=True)
                 self.remove_checkpoint(kept)
-                warnings.warn(f"{kept} was removed to make room for {target.name}: {error}", stacklevel=4)
+                warnings.warn(
+                    f"{kept} was removed to make room for {target.name}: {error}",
+                    FullDiskWarning,
+                    stacklevel=4,
+                )
                 entry = write(temporary)
             if kept is not None and target.exists():
                 _keep(target, kept)

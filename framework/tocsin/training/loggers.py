@@ -18,7 +18,7 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from tocsin.escaping import terminal_text
-from tocsin.files import fsync_path, whole_file
+from tocsin.files import FullDiskWarning, fsync_path, whole_file
 
 __all__ = ["RunCsvLogger", "RunTensorBoardLogger"]
 
@@ -34,10 +34,16 @@ class _Surviving:
             return None
         try:
             return write()
-        except OSError as error:
+        except (OSError, ValueError) as failed:
+            # Lightning's TensorBoard logger says ValueError to whatever its writer says.
+            error = failed if isinstance(failed, OSError) else failed.__cause__
+            if not isinstance(error, OSError):
+                raise
             self.stopped = True
             warnings.warn(
-                f"{type(self).__name__} stops: {error}. The fit goes on without these curves.", stacklevel=3
+                f"{type(self).__name__} stops: {error}. The fit goes on without these curves.",
+                FullDiskWarning,
+                stacklevel=3,
             )
             return None
 
