@@ -48,8 +48,8 @@ def as_list(names: Any) -> list[str]:
     given = [names] if isinstance(names, str | os.PathLike) else names
     if not isinstance(given, list | tuple) or not all(isinstance(name, str | os.PathLike) for name in given):
         raise ConfigError(
-            f"Files of messages are given as {type(names).__name__}; wanted are the name of a file, or a list of names. "
-            "Write a table in memory to a file first, such as Parquet."
+            f"Files of messages are given as {type(names).__name__}; wanted are the name of a file, or a list of "
+            "names. Write a table in memory to a file first, such as Parquet."
         )
     return [os.fspath(name) for name in given]
 
