@@ -143,7 +143,7 @@ def _checkpoint(given: str | None, config_file: Path | None, runs: str, name: st
     # Resolved: latest-fit will be another folder tomorrow, and the path is kept in the run's config.
     beside = None if config_file is None else config_file.resolve().parent / "checkpoints" / "best.ckpt"
     if beside is not None and beside.is_file():
-        return _short(beside)
+        return short(beside)
     latest = Path(runs, name, "latest-fit", "config.yaml")
     hint = f" For the latest fit: --config {latest}" if latest.is_file() else ""
     raise ConfigError(
