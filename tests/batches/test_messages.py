@@ -339,9 +339,7 @@ def test_rows_that_cannot_be_read_are_left_out_and_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="row 41"):
         LabelledMessages(Columns(["flood"]), str(path)).corpus()
     with pytest.warns(DataWarning, match=r"2 rows cannot be read and are left out \(on_error: skip\)"):
-        corpus = LabelledMessages(
-            Columns(["flood"]), str(path), on_error="skip"
-        ).corpus()
+        corpus = LabelledMessages(Columns(["flood"]), str(path), on_error="skip").corpus()
     assert len(corpus.table) == 40
     assert corpus.facts["skipped"] == 2
     path.write_bytes("id,text,flood\n1,é,0\n2,é,1\n".encode("cp1252"))
@@ -355,8 +353,6 @@ def test_a_folder_of_files_and_columns_of_their_paths(tmp_path: Path) -> None:
         rows = "".join(f"{event}-{n},text {event} {n},{n % 2}\n" for n in range(20))
         (tmp_path / event / "tweets.csv").write_text("id,text,flood\n" + rows)
     for name in (str(tmp_path), str(tmp_path / "*" / "tweets.csv")):
-        data = LabelledMessages(
-            Columns(["flood"]), name, path_columns={"event": "folder"}
-        )
+        data = LabelledMessages(Columns(["flood"]), name, path_columns={"event": "folder"})
         assert data.corpus().slices == ("event",)
         assert data.corpus().table["event"].to_pylist() == ["fire"] * 20 + ["flood"] * 20

@@ -22,8 +22,31 @@ ROWS = [{"id": str(n), "text": f'près "{n}", 🚨\nand\ton', "flood": n % 2} fo
 TEXT = "id,text,flood\r\n" + "".join(
     f'{row["id"]},"{str(row["text"]).replace(chr(34), chr(34) * 2)}",{row["flood"]}\r\n' for row in ROWS
 )
-SIGNS = [b'"', b",", b"\n", b"\r", b"\r\n", b"\\", b"\\\"", b"\0", b"\xff", b"\xef\xbf\xbe", b"[", b"]", b"{", b"}", b"\t",
-         b";", b"\xef\xbb\xbf", b"\xed\xa0\x80", b":", b"\x1b", b"\\ud800", b"1e999", b"NaN"]  # fmt: skip
+SIGNS = [
+    b'"',
+    b",",
+    b"\n",
+    b"\r",
+    b"\r\n",
+    b"\\",
+    b'\\"',
+    b"\0",
+    b"\xff",
+    b"\xef\xbf\xbe",
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b"\t",
+    b";",
+    b"\xef\xbb\xbf",
+    b"\xed\xa0\x80",
+    b":",
+    b"\x1b",
+    b"\\ud800",
+    b"1e999",
+    b"NaN",
+]
 
 
 def seeds(folder: Path) -> dict[str, bytes]:
@@ -51,16 +74,23 @@ def mutated(chance: random.Random, content: bytes) -> bytes:
         elif kind == 2 and at < len(made):
             made[at] ^= 1 << chance.randrange(8)
         else:
-            made = made[:at] if chance.random() < 0.3 else made[:at] + made[: chance.randrange(60)] + made[at:]
+            made = (
+                made[:at] if chance.random() < 0.3 else made[:at] + made[: chance.randrange(60)] + made[at:]
+            )
         made = made or bytearray(b"x")
     return bytes(made)
 
 
 READERS: dict[str, list[Reader]] = {
-    "m.csv": [CsvReader(), CsvReader(escape="\\"), CsvReader(encoding="cp1252", quotes=False), CsvReader(encoding="utf-16")],
+    "m.csv": [
+        CsvReader(),
+        CsvReader(escape="\\"),
+        CsvReader(encoding="cp1252", quotes=False),
+        CsvReader(encoding="utf-16"),
+    ],
     "m.tsv": [CsvReader(), CsvReader(column_names=["id", "text", "flood"]), CsvReader(quotes=True)],
     "m.jsonl": [JsonLinesReader(), JsonLinesReader(encoding="latin-1")],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.slow)])
@@ -68,6 +98,7 @@ def test_no_other_exception(tmp_path: Path, count: int) -> None:
     chance = random.Random(7)
     contents = seeds(tmp_path)
     read = 0
+    unnamed: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for number in range(count):
@@ -81,6 +112,7 @@ def test_no_other_exception(tmp_path: Path, count: int) -> None:
                 rows = sum(batch.num_rows for batch in reader.batches(path, ["id", "text"], on_bad_row))
                 read += rows > 0
             except DataError as error:
-                assert str(path) in str(error), error
+                unnamed += [] if str(path) in str(error) else [str(error)]
             assert time.monotonic() - begin < 20
+    assert not unnamed
     assert read > count / 20, "some files are read all the same"
