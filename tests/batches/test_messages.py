@@ -16,6 +16,7 @@ from tocsin.errors import ConfigError, DataError, LabelError
 from tocsin.labels.schemes import Columns
 from tocsin.text.cleaners import Cleaner, TweetCleaner
 from tocsin.text.readers import CsvReader
+from tocsin.text.reading import DataWarning
 from tocsin.text.splitters import GivenSplit, GroupedSplit
 
 
@@ -393,10 +394,36 @@ def test_tokens_before_setup_and_a_model_without_a_tokenizer_are_refused(file: P
     "given", [pa.table({"text": ["fire"]}), {"text": "fire"}, 3, [None], [["a.csv"]], b"a.csv"]
 )
 def test_what_is_no_file_name_is_refused(given: Any) -> None:
-    with pytest.raises(ConfigError, match="Files of messages are given as"):
+    with pytest.raises(ConfigError, match="wanted is the path of a message file"):
         LabelledMessages(Columns(list(LABELS)), train=given)
 
 
 def test_one_file_or_several_by_name_or_path() -> None:
     for given in ("a.csv", Path("a.csv"), ["a.csv"], ("a.csv",), [Path("a.csv")]):
         assert LabelledMessages(Columns(list(LABELS)), train=given).files["train"] == ["a.csv"]  # type: ignore[arg-type]
+
+
+def test_rows_that_cannot_be_read_are_left_out_and_said(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    rows = "".join(f"{n},text number {n},{n % 2}\n" for n in range(40))
+    path.write_bytes(b"id,text,flood\n" + rows.encode() + b"40,a,0,extra\n41,caf\xe9,1\n")
+    with pytest.raises(DataError, match="row 41"):
+        LabelledMessages(Columns(["flood"]), str(path)).corpus()
+    with pytest.warns(DataWarning, match=r"2 rows cannot be read and are left out \(on_error: skip\)"):
+        corpus = LabelledMessages(Columns(["flood"]), str(path), on_error="skip").corpus()
+    assert len(corpus.table) == 40
+    assert corpus.facts["skipped"] == 2
+    path.write_bytes("id,text,flood\n1,é,0\n2,é,1\n".encode("cp1252"))
+    with pytest.raises(DataError, match="none of its rows can be read"):
+        LabelledMessages(Columns(["flood"]), str(path), on_error="skip").corpus()
+
+
+def test_a_folder_of_files_and_columns_of_their_paths(tmp_path: Path) -> None:
+    for event in ("fire", "flood"):
+        (tmp_path / event).mkdir()
+        rows = "".join(f"{event}-{n},text {event} {n},{n % 2}\n" for n in range(20))
+        (tmp_path / event / "tweets.csv").write_text("id,text,flood\n" + rows)
+    for name in (str(tmp_path), str(tmp_path / "*" / "tweets.csv")):
+        data = LabelledMessages(Columns(["flood"]), name, path_columns={"event": "folder"})
+        assert data.corpus().slices == ("event",)
+        assert data.corpus().table["event"].to_pylist() == ["fire"] * 20 + ["flood"] * 20

@@ -121,7 +121,7 @@ class TestSwallowedRows:
         lines[10][1] = f'"{lines[10][1]}'
         lines[30][1] += '"'
         path = write(tmp_path / "m.tsv", table("\t", lines))
-        with pytest.raises(DataError, match="41|21 lines would be one row"):
+        with pytest.raises(DataError, match=r"41|21 lines would be one row"):
             list(CsvReader().batches(path, ["text"], lambda _: None))
 
     @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ class TestEncodings:
 
     def test_header_that_is_not_utf8(self, tmp_path: Path) -> None:
         path = write(tmp_path / "m.csv", "id,text,événement\n1,a,b\n".encode("cp1252"))
-        with pytest.raises(DataError, match="header is not UTF-8.*encoding: cp1252"):
+        with pytest.raises(DataError, match=r"header is not UTF-8.*encoding: cp1252"):
             texts(path)
         assert texts(path, CsvReader(encoding="cp1252"), "événement") == ["b"]
 

@@ -133,5 +133,5 @@ def test_refused_where_rows_are_found_by_them(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
         table = read(file_of(tmp_path / "m.jsonl", [float(one) for one in LARGE])).table
-    with pytest.raises(LabelError, match="cannot be joined: .*lost digits"):
+    with pytest.raises(LabelError, match=r"cannot be joined: .*lost digits"):
         Soft(scores=str(path)).targets(table)

@@ -72,7 +72,7 @@ def test_what_an_array_may_not_hold(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no rows"):
         read(path, "text")
     path.write_bytes('[{"text": "é"}]'.encode("cp1252"))
-    with pytest.raises(DataError, match="not UTF-8 text.*`encoding`"):
+    with pytest.raises(DataError, match=r"not UTF-8 text.*`encoding`"):
         read(path, "text")
 
 
