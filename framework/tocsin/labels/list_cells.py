@@ -13,10 +13,8 @@ SEPARATORS = (";", "；", "|", "\n", "\t", ",", "，", "、", "،")
 """Looked for in this order: a sign later in it may stand inside what an earlier one separates."""
 
 _CLOSED_BY = {"[": "]", "(": ")", "{": "}"}
-_CALL = re.compile(
-    r"(?:np\.|numpy\.)?(?:array|set|frozenset|list|tuple)\((.*?)(?:,\s*dtype=[^()\]]*)?\)", re.DOTALL
-)
-_SCALAR = re.compile(r"(?:np|numpy)\.\w+\((.*)\)", re.DOTALL)
+_CALL = re.compile(r"(?:np\.|numpy\.)?(?:array|set|frozenset|list|tuple)\(")
+_SCALAR = re.compile(r"(?:np|numpy)\.\w+\(([^()]*)\)")
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"", re.DOTALL)
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|.)", re.DOTALL)
 _BARE = re.compile(r"[^,;|]+")
@@ -86,10 +84,14 @@ def _entry(value: object) -> object:
 
 def _inside(text: str) -> str | None:
     """Return what stands between the brackets around a text; None where there are none."""
-    call = _CALL.fullmatch(text)
-    if call is not None:
-        inner = call[1].strip()
-        return inner if not inner else _inside(inner)
+    call = _CALL.match(text)
+    if call is not None and text.endswith(")"):
+        text = text[call.end() : -1].strip()
+        kind = text.rfind("dtype=")  # as NumPy shows arrays
+        if kind > 0 and not set("[](){}") & set(text[kind:]):
+            text = text[:kind].rstrip(" ,\n")
+        if not text:
+            return ""
     if len(text) >= 2 and _CLOSED_BY.get(text[0]) == text[-1]:
         return text[1:-1].strip()
     return None
@@ -103,7 +105,7 @@ def _entries(text: str) -> list[object]:
         quoted = _QUOTED.match(text, at)
         if quoted is not None:
             raw = quoted[1] if quoted[1] is not None else quoted[2]
-            found.append(_ESCAPE.sub(_unescaped, raw).strip())
+            found.append(_joined(_ESCAPE.sub(_unescaped, raw)).strip())
             end = quoted.end()
             if end < len(text) and not (text[end].isspace() or text[end] in ",;|"):
                 raise ValueError("a quote is closed in the middle of an entry")
@@ -143,3 +145,8 @@ def _unescaped(found: re.Match[str]) -> str:
     if len(sign) > 1:
         return chr(int(sign[1:], 16))
     return _NAMED.get(sign, sign if sign in "'\"\\/" else found[0])
+
+
+def _joined(text: str) -> str:
+    """Return a text in which two halves of a surrogate pair, as JSON escapes an emoji, are one character."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -280,7 +280,10 @@ def _as_text(table: pa.Table, at: int, paths: Sequence[Path]) -> pa.ChunkedArray
         column = column.cast(column.type.value_type)
     try:
         if pa.types.is_nested(column.type):
-            texts = [None if value is None else json.dumps(value) for value in column.to_pylist()]
+            texts = [
+                None if value is None else json.dumps(value, ensure_ascii=False)
+                for value in column.to_pylist()
+            ]
             return pa.chunked_array([pa.array(texts, pa.string())])
         return column.cast(pa.string())
     except (pa.ArrowException, TypeError):
