@@ -22,7 +22,7 @@ _GAP = re.compile(r"[\s,;|]*")
 _INTEGER = re.compile(r"[+-]?\d{1,18}(?:\.0*)?")
 
 
-def readings(cell: object, separator: str | None = None) -> list[list[object]]:
+def readings(cell: object, separator: str | None = None) -> tuple[list[list[object]], str]:
     """Return what a cell may list, the plainest reading first; the last is what it is if none holds known names only.
 
     Args:
@@ -30,26 +30,30 @@ def readings(cell: object, separator: str | None = None) -> list[list[object]]:
         separator: What stands between two entries of a text; None tries the usual signs and brackets.
 
     Returns:
-        Lists of texts (without white space at their ends), numbers, booleans and None; none with nested lists.
+        Lists of texts (without white space at their ends), numbers, booleans and None, none nested; and what is wrong
+        with a text that has brackets around it but cannot be taken apart, else "".
 
     Raises:
-        ValueError: It lists something else, or its brackets and quotes do not fit; says what.
+        ValueError: It lists something else; says what.
     """
     if isinstance(cell, list | tuple):
-        return [[_entry(value) for value in cell]]
+        return [[_entry(value) for value in cell]], ""
     if not isinstance(cell, str):
-        return [[_entry(cell)]]
+        return [[_entry(cell)]], ""
     text = cell.strip()
     if separator is not None:
-        return [[part.strip() for part in text.split(separator)]]
+        return [[part.strip() for part in text.split(separator)]], ""
     found: list[list[object]] = [[text]]
     sign = next((sign for sign in SEPARATORS if sign in text), None)
     if sign is not None:
         found.append([part.strip() for part in text.split(sign)])
     inside = _inside(text)
     if inside is not None:
-        found.append(_entries(inside))
-    return found
+        try:
+            found.append(_entries(inside))
+        except ValueError as error:
+            return found, str(error)
+    return found, ""
 
 
 def looks_like_a_list(text: str) -> bool:
