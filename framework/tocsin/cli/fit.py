@@ -19,7 +19,7 @@ from tocsin.cli.parser import Config
 from tocsin.cli.verbs import CORE_VERBS
 from tocsin.errors import ConfigError
 from tocsin.plugins.manager import load_plugins
-from tocsin.plugins.parsing import instantiate_with_names
+from tocsin.plugins.parsing import instantiate_with_names as instantiate
 from tocsin.plugins.registry import Registry
 from tocsin.text.progress import table_console
 from tocsin.training.checkpoints import BestCheckpoint
@@ -67,7 +67,7 @@ def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> in
         call.config.ckpt_path = _checkpoint(
             call.config.ckpt_path, config_file, call.config.runs, call.config.name
         )
-    built = instantiate_with_names(call.parser, call.config, registry)
+    built = instantiate(call.parser, call.config, registry)
     if verb == "test":
         built.model.chain = chain_beside(Path(str(call.config.ckpt_path)), registry)
     run = _open(verb, call.config)
