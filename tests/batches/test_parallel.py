@@ -17,6 +17,7 @@ from tests.batches.conftest import Reading
 from tests.batches.test_pair_corpus import Given, given_pairs
 from tests.builders import tiny_tokenizer
 from tocsin.batches.parallel import ParallelSentences
+from tocsin.batches.position import ResumeWarning
 from tocsin.batches.protocols import ServesPairs
 from tocsin.errors import ConfigError, DataError
 from tocsin.text.cleaners import TweetCleaner
@@ -150,7 +151,9 @@ def test_the_teacher_is_asked_for_the_pairs_that_are_drawn_alone(
     resumed.trainer.max_epochs = 1
     resumed.load_state_dict({**loader.batch_sampler.state_dict(), "seed": 99, "epoch": 0, "step": 0})
     asked = resumed.english_rows("train").tolist()  # a checkpoint's seed decides what is drawn
-    again = {int(n) for step in resumed.train_dataloader() for part in step.passes for n in part.english_B}
+    with pytest.warns(ResumeWarning, match="the seed was 99 and is"):
+        loader = resumed.train_dataloader()
+    again = {int(n) for step in loader for part in step.passes for n in part.english_B}
     assert (
         asked == sorted(again) == resumed.english_rows("train").tolist()
     )  # before the loader is made, and after
@@ -214,8 +217,8 @@ def test_the_position_is_refused_elsewhere(files: dict[str, str], cache: Path, t
     state = {**sampler.state_dict(), "step": 2}
     for options, told in (
         ({"batch_size": 4}, "batch_size"),
-        ({"sampling": "equal"}, "other pairs"),
-        ({"cap": 3}, "other"),
+        ({"sampling": "equal"}, "how they are drawn"),
+        ({"cap": 3}, "how they are drawn"),
     ):
         other = data_of(files, cache, tokenizer, **options)
         other.load_state_dict(state)
@@ -261,6 +264,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 TOKEN_CHANGES: dict[str, dict[str, Any]] = {"max_length": {"max_length": 9}}
 NO_CHANGES: dict[str, dict[str, Any]] = {
+    "max_unknown": {"max_unknown": 0.9},
     "sampling": {"sampling": "equal", "alpha": 0.1, "source_alpha": 0.2, "pairs_per_epoch": 7},
     "steps": {"batch_size": 4, "tokens_per_pass": 99, "pool_steps": 2},
 }

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 
 from tests.training.tiny import TinyClassifier, TinyData
 from tocsin.errors import CheckpointError
-from tocsin.training import checkpoints as module
+from tocsin.training import checkpoint_files as module
 from tocsin.training.checkpoints import AtomicCheckpointIO, BestCheckpoint, manifest_path
 
 FIRST = {"state_dict": {"w": torch.arange(6.0)}, "epoch": 1}
@@ -183,7 +183,9 @@ def test_best_and_last_keep_their_names(trainer, tmp_path) -> None:
     built = trainer(max_epochs=4, callbacks=[best])
     built.fit(TinyClassifier(metrics=[0.5, 0.8, 0.7, 0.6]), datamodule=TinyData())
     folder = tmp_path / "run" / "checkpoints"
-    assert names(folder) == ["best.ckpt", "best.ckpt.sha256", "last.ckpt", "last.ckpt.sha256"]
+    kept = ("best.ckpt", "last-previous.ckpt", "last.ckpt")
+    assert names(folder) == sorted([*kept, *(f"{name}.sha256" for name in kept)])
+    assert len({(folder / name).stat().st_ino for name in kept}) == 3  # damage to one spares the others
     files = AtomicCheckpointIO()
     assert files.load_checkpoint(folder / "best.ckpt")["epoch"] == 1
     last = files.load_checkpoint(folder / "last.ckpt")
@@ -226,7 +228,8 @@ def test_a_resumed_fit_goes_on_from_last(trainer, tmp_path) -> None:
 @pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero")
 def test_without_validation_data_only_last_is_kept_and_said(trainer, tmp_path, caplog) -> None:
     with caplog.at_level("INFO"):
-        trainer(callbacks=[BestCheckpoint()]).fit(TinyClassifier(), datamodule=TinyData(validation=False))
+        best = BestCheckpoint(keep_previous=False)
+        trainer(callbacks=[best]).fit(TinyClassifier(), datamodule=TinyData(validation=False))
     assert "only last.ckpt is kept" in caplog.text
     assert names(tmp_path / "checkpoints") == ["last.ckpt", "last.ckpt.sha256"]
     assert AtomicCheckpointIO().load_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 8

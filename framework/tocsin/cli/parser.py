@@ -76,6 +76,10 @@ class Config(LightningCLI):
         )
         parser.add_argument("--runs", type=str, default="runs", help="The folder that holds all runs.")
         parser.add_argument("--ckpt_path", type=str | None, default=None, help=_CHECKPOINT_HELP[self.verb])
+        if self.verb == "fit":
+            parser.add_argument(
+                "--resume", type=str | None, default=None, metavar="RUN|auto", help=_RESUME_HELP
+            )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: object) -> None:
         """Parse the arguments into `self.config`."""
@@ -84,6 +88,9 @@ class Config(LightningCLI):
         parser.diagnosis = Diagnosis(args, self.registry, trainer=Trainer)
         self.config = parser.parse_args(args)
         faults = forbidden(self.config.trainer)
+        seed = self.config.seed_everything
+        if not 0 <= seed <= _LARGEST_SEED:
+            faults.append(f"seed_everything is {seed}; wanted: a whole number from 0 to {_LARGEST_SEED}.")
         if faults:
             raise ConfigError("\n".join(faults))
 
@@ -98,11 +105,15 @@ class Config(LightningCLI):
         """
         plain = self.config.clone()
         plain.pop("config", None)
+        plain.pop("resume", None)
         if not keep_checkpoint:
             plain.pop("ckpt_path", None)
         text: str = self.parser.dump(plain, skip_unset=False)
         return text
 
+
+_LARGEST_SEED = 2**32 - 1
+"""What numpy takes."""
 
 _DESCRIPTIONS = {
     "fit": "Fine-tune a classifier as a YAML file says; write a run folder with checkpoints and a bundle.",
@@ -112,6 +123,10 @@ _DESCRIPTIONS = {
 _COMPONENTS = (
     " `tocsin components` lists what `labels`, `model` and `data` may name, `tocsin components NAME` the"
     " options of one; each is overridden by its path, for instance --model.head.dropout 0.2."
+)
+_RESUME_HELP = (
+    "Go on with a run that was stopped, in its folder, as if it never had been: RUN is its folder or a checkpoint in"
+    " it, auto the newest run of that name that did not complete. Without --config its own configuration is taken."
 )
 _CHECKPOINT_HELP = {
     "fit": "A checkpoint to resume from. One that lies in a run's folder continues that run there.",

@@ -76,7 +76,10 @@ def with_labels_in_order(table: ScoresTable, labels: Sequence[str], whose: str) 
     }
     metadata = dict(table.metadata)
     if "train_prevalence" in metadata:
-        shares = json.loads(metadata["train_prevalence"])
+        try:
+            shares = json.loads(metadata["train_prevalence"])
+        except (ValueError, RecursionError):
+            shares = None
         if not isinstance(shares, list) or len(shares) != len(table.labels):
             raise DataError(
                 f"{whose} has a train_prevalence that is not a share for each of its {len(table.labels)} labels. Was "

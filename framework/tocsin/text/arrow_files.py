@@ -57,6 +57,12 @@ class ArrowReader(Reader):
             names = stripped_names(source.schema.names)
         return [*names, _SPLIT] if split is not None and _SPLIT not in names else names
 
+    def metadata(self, path: Path) -> dict[bytes, bytes]:
+        """Return the metadata of the first file's schema; errors as in `columns`."""
+        _, file = self._files(path)[0]
+        with self._opened(file) as source:
+            return dict(source.schema.metadata or {})
+
     def batches(
         self, path: Path, columns: Sequence[str], on_bad_row: OnBadRow | None = None
     ) -> Iterator[pa.RecordBatch]:

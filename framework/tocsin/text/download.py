@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tocsin.errors import ConfigError, DataError
+from tocsin.escaping import terminal_text
 from tocsin.files import cache_folder, file_sha256, whole_file
 
 if TYPE_CHECKING:
@@ -265,9 +266,14 @@ def _progress(title: str, total: int | None) -> Iterator[Any]:
         TransferSpeedColumn,
     )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
-        task = progress.add_task(title, total=total)
+        task = progress.add_task(terminal_text(title), total=total)
         yield lambda count: progress.advance(task, count)
 
 

@@ -1,144 +1,31 @@
-"""Checkpoint files that survive a kill, a full disk and a flipped byte, and execute nothing when read."""
+"""When a fit is saved: after each validation, every few minutes and at its end."""
 
-import hashlib
-import io
-import json
-import os
-import shutil
+import time
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Literal
-from zipfile import BadZipFile
 
 import lightning.pytorch as pl
-import torch
-from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor
 
-from tocsin.errors import CheckpointError
-from tocsin.files import file_sha256, fsync_path, temporary_name, write_text
+from tocsin.batches.position import total_steps
+from tocsin.errors import CheckpointError, ConfigError
+from tocsin.training.checkpoint_files import RUN_KEY, AtomicCheckpointIO, manifest_path
+from tocsin.training.checkpoint_format import read_footer
+from tocsin.training.random_states import random_states
+from tocsin.training.resume import Resumed, add_run_state
 
 __all__ = ["AtomicCheckpointIO", "BestCheckpoint", "manifest_path"]
 
 
-def manifest_path(path: str | os.PathLike[str]) -> Path:
-    """Return where a checkpoint's hash is kept: NAME.ckpt.sha256 beside NAME.ckpt."""
-    return Path(f"{os.fspath(path)}.sha256")
-
-
-class AtomicCheckpointIO(CheckpointIO):
-    """Writes a checkpoint beside its place, then renames it; reads plain data only, and only unaltered bytes.
-
-    Lightning's own writer goes through the system's temporary folder without fsync: on another filesystem a
-    full disk replaces a good checkpoint by a torn one.
-
-    Beside NAME.ckpt lies the manifest NAME.ckpt.sha256: JSON with the SHA-256 and the size in bytes. While a
-    checkpoint replaces another, the manifest admits both, so that a kill at any moment leaves a pair that
-    agrees.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
-    ) -> None:
-        """Write `checkpoint` to `path`, whole or not at all.
-
-        Args:
-            checkpoint: Plain data: tensors, numbers, texts, lists and dicts of them.
-            path: A local file; its folder is made where it is missing.
-            storage_options: Must be None.
-
-        Raises:
-            CheckpointError: The disk is full or read-only, or the checkpoint holds more than plain data. The
-                checkpoint that stood at `path` stays loadable.
-        """
-        if storage_options is not None:
-            raise CheckpointError(
-                f"{path}: storage options are for remote stores; checkpoints are local files"
-            )
-        target = _local(path)
-        temporary = temporary_name(target)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            entry = _write(checkpoint, temporary)
-            _check_plain(temporary, target)
-            _put_in_place(temporary, target, entry)
-        except CheckpointError:
-            raise
-        except Exception as error:
-            raise CheckpointError(
-                f"{target}: the checkpoint could not be written ({type(error).__name__}: {error}); an "
-                "earlier checkpoint of that name is kept. Is the disk full, or the folder read-only?"
-            ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    def load_checkpoint(
-        self, path: str | os.PathLike[str], map_location: Any | None = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        """Read a checkpoint as plain data, after comparing its bytes with its manifest where it has one.
-
-        Args:
-            path: A local file.
-            map_location: Where tensors go; the CPU unless said otherwise.
-            weights_only: Not honoured: a checkpoint never gets to run code.
-
-        Raises:
-            CheckpointError: The file is missing, torn or altered, or wants code to be run.
-        """
-        source = _local(path)
-        _verify(source)
-        try:
-            loaded = torch.load(source, map_location=map_location or "cpu", weights_only=True)
-        except UnpicklingError as error:
-            raise CheckpointError(
-                f"{source} is not a plain-data checkpoint: reading it would run code, which is refused "
-                f"({_first_line(error)})"
-            ) from error
-        except (RuntimeError, EOFError, ValueError, OSError, BadZipFile) as error:
-            raise CheckpointError(
-                f"{source} cannot be read as a checkpoint; it is torn or another kind ({_first_line(error)})"
-            ) from error
-        if not isinstance(loaded, dict):
-            raise CheckpointError(f"{source} holds a {type(loaded).__name__}, not a checkpoint's dict")
-        return loaded
-
-    def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Remove a checkpoint and its manifest; nothing happens when they are not there."""
-        target = _local(path)
-        target.unlink(missing_ok=True)
-        manifest_path(target).unlink(missing_ok=True)
-
-    def duplicate(self, path: str | os.PathLike[str], copy: str | os.PathLike[str]) -> None:
-        """Let the checkpoint at `path` stand at `copy` too, without writing it again where links work.
-
-        A hard link is safe: a save replaces a name and never writes into the file behind it.
-
-        Raises:
-            CheckpointError: The disk is full or read-only; what stood at `copy` stays loadable.
-        """
-        source, target = _local(path), _local(copy)
-        temporary = temporary_name(target)
-        try:
-            temporary.unlink(missing_ok=True)
-            try:
-                os.link(source, temporary)
-            except OSError:
-                shutil.copyfile(source, temporary)
-                with open(temporary, "rb+") as file:
-                    os.fsync(file.fileno())
-            _put_in_place(temporary, target, _entries(source)[0])
-        except OSError as error:
-            raise CheckpointError(f"{target}: the checkpoint could not be written ({error})") from error
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps `best.ckpt` (best score of the validation set) and `last.ckpt` (latest epoch; resume from it).
+    """Keeps `best.ckpt` (best score of the validation set) and `last.ckpt` (newest; a fit resumes from it).
 
-    Each name is overwritten; `last.ckpt` is written after every validation and at the end of a fit, whether
-    or not the score rose. Without validation data only `last.ckpt` is kept.
+    Each is a file of its own, and each name is overwritten; what `last.ckpt` replaces is kept as `last-previous.ckpt`.
+    `last.ckpt` is written after every validation, every few minutes and at the end of a fit, whether or not the score
+    rose. Without validation data there is no `best.ckpt`, and each epoch's end is saved. A save happens before an
+    optimiser step, never within one, so that a resumed fit equals one that was never stopped.
 
     Args:
         monitor: Logged metric that decides; null: the model's own, validation/macro_roc_auc of a classifier and
@@ -146,6 +33,9 @@ class BestCheckpoint(ModelCheckpoint):
         mode: "max" when higher is better, "min" when lower is.
         dirpath: Folder of the checkpoints; null: `checkpoints` in the folder of the first logger.
         verbose: Say each time when the best changes.
+        every_minutes: Longest time in minutes without a checkpoint; null: after validations and at the end alone.
+        keep_previous: Keep the newest checkpoint but one as well: one that is damaged on the disk then costs minutes
+            instead of all since the best. It needs the room of one checkpoint more.
     """
 
     def __init__(
@@ -154,6 +44,8 @@ class BestCheckpoint(ModelCheckpoint):
         mode: Literal["max", "min"] = "max",
         dirpath: str | None = None,
         verbose: bool = False,
+        every_minutes: float | None = 10.0,
+        keep_previous: bool = True,
     ) -> None:
         super().__init__(
             dirpath=dirpath,
@@ -166,157 +58,238 @@ class BestCheckpoint(ModelCheckpoint):
             auto_insert_metric_name=False,
             enable_version_counter=False,  # otherwise a second best is best-v1.ckpt
         )
+        if every_minutes is not None and not every_minutes > 0:
+            raise ConfigError(
+                f"every_minutes is {every_minutes}; wanted minutes above 0, such as 10, or null for none."
+            )
+        self.every_minutes = every_minutes
+        self.keep_previous = keep_previous
+        self._saves = 0
+        self._saved_at = -1  # batches that were done at the last save
+        self._saved_time = time.monotonic()
+        self._ask_at = 0
+        self._candidates: dict[str, Tensor] | None = None  # of a validation that is not saved yet
+        self._resumed: Resumed | None = None
+        self._inside_epoch = False  # at the first step after a resume
+        self._validation_states: dict[str, Any] | None = None
+
+    # Moments ---------------------------------------------------------------------------------------------------------
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Take the model's own metric where none is given."""
         if self.monitor is None:
             self.monitor = str(getattr(pl_module, "monitored", "validation/macro_roc_auc"))
         super().setup(trainer, pl_module, stage)
+        files = trainer.strategy.checkpoint_io
+        if self.keep_previous and isinstance(files, AtomicCheckpointIO):
+            files.kept[Path(self._path("last"))] = Path(self._path("last-previous"))
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Give back the metrics that the checkpoint had, where the fit goes on from one."""
+        if self._resumed is not None:
+            self._resumed.restore_logged(trainer)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say so when there will be no best checkpoint."""
-        super().on_train_start(trainer, pl_module)
+        self._saved_time = time.monotonic()
         if not _validates(trainer):
             rank_zero_info("No validation data: there is no best checkpoint, only last.ckpt is kept.")
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save after the validation that closes an epoch."""
-        if self._should_save_on_train_epoch_end(trainer):
-            self._save(trainer)
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Go on from a checkpoint, or save where a save is due: all that came before this step is done."""
+        if self._resumed is not None:
+            self._go_on(trainer, pl_module)
+            self._inside_epoch = batch_idx > 0
+        elif self._candidates is not None or self._is_time(trainer):
+            self.save_now(trainer)
+        if self._inside_epoch and batch_idx > 0:
+            # Lightning takes the first step of a process for the first of an epoch, and would drop what was logged.
+            trainer._logger_connector._first_loop_iter = False
+        self._inside_epoch = False
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save nothing: Lightning's own saves of this hook would fall between a step and its row in the curves."""
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go on from a checkpoint that was saved during a validation, or note what it begins with."""
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        if self._resumed is not None:
+            self._go_on(trainer, pl_module)
+            self._inside_epoch = True
+        self._validation_states = random_states()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save after a validation in the middle of an epoch."""
-        if not self._should_save_on_train_epoch_end(trainer):
-            self._save(trainer)
+        """Let a validation in the middle of an epoch be saved before the next step."""
+        self._validation_states = None
+        if self._fits(trainer) and not self._should_save_on_train_epoch_end(trainer):
+            self._candidates = self._monitor_candidates(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let the validation that closes an epoch be saved before the next step."""
+        if self._fits(trainer) and self._should_save_on_train_epoch_end(trainer):
+            self._candidates = self._monitor_candidates(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Renew last.ckpt when the fit ended in the middle of an epoch."""
-        # a fit that max_steps or a deadline ended in the middle of an epoch
-        if not self._should_skip_saving_checkpoint(trainer):
-            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+        """Save the end of the fit."""
+        self.save_now(trainer)
 
-    def _save(self, trainer: pl.Trainer) -> None:
-        # Lightning renews last.ckpt only when the best changed: a resumed run would lose the epochs since
-        # then.
-        if self._should_skip_saving_checkpoint(trainer):
+    # Saving ----------------------------------------------------------------------------------------------------------
+
+    def save_now(self, trainer: pl.Trainer) -> None:
+        """Write last.ckpt now, and best.ckpt where a validation earned it; on all ranks.
+
+        Call it in `on_train_batch_start` (the state is that before the step), in `on_validation_batch_start` or
+        `on_validation_batch_end` of a fit (that before the validation, which a resumed fit repeats) or in
+        `on_train_end`. Where nothing has changed since the last save, nothing is written.
+
+        Raises:
+            CheckpointError: The disk is full or read-only; the checkpoint of before is kept.
+        """
+        done = total_steps(trainer)
+        if not self._fits(trainer) or self._resumed is not None:
             return
-        candidates = self._monitor_candidates(trainer)
-        before = self._last_global_step_saved
-        last = self.format_checkpoint_name(candidates, self.CHECKPOINT_NAME_LAST)
-        if _validates(trainer):
-            self.last_model_path = last  # part of the state that is saved with the best
-            self._save_topk_checkpoint(trainer, candidates)
+        if self._candidates is None and done == self._saved_at:
+            return
+        candidates = self._candidates
+        self._saves += 1
+        self.last_model_path = self._path("last")  # part of the state that is saved with the best
+        best = candidates is not None and _validates(trainer) and self._save_best(trainer, candidates)
         files = trainer.strategy.checkpoint_io
-        if self._last_global_step_saved != before and isinstance(files, AtomicCheckpointIO):
+        if best and isinstance(files, AtomicCheckpointIO):
             if trainer.is_global_zero:
-                files.duplicate(self.best_model_path, last)
+                files.duplicate(self.best_model_path, self.last_model_path)
             trainer.strategy.barrier("BestCheckpoint.last")
         else:
-            self._save_last_checkpoint(trainer, candidates)
+            self._save_checkpoint(trainer, self.last_model_path)
+        self._candidates = None
+        self._saved_at, self._saved_time = done, time.monotonic()
+
+    def _save_best(self, trainer: pl.Trainer, candidates: dict[str, Tensor]) -> bool:
+        """Save the best where this is it, then let the callbacks know that ask for it; whether it was."""
+        self._last_checkpoint_saved = ""
+        before = {name: getattr(self, name) for name in _BEST}
+        before["best_k_models"] = dict(self.best_k_models)
+        try:
+            self._save_topk_checkpoint(trainer, candidates)
+        except CheckpointError:
+            vars(self).update(before)  # the file that stands is that of the best before
+            raise
+        best = self._last_checkpoint_saved != ""
+        where = getattr(trainer.strategy.checkpoint_io, "where", Path)
+        file = where(Path(self.best_model_path))  # a full disk may have sent it elsewhere, or nowhere
+        if best and file is not None:
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                told = getattr(callback, "on_best_saved", None)
+                if told is not None:
+                    told(trainer, file)
+        return best
+
+    def _fits(self, trainer: pl.Trainer) -> bool:
+        return (
+            trainer.state.fn == "fit"
+            and not getattr(trainer, "fast_dev_run", False)
+            and not trainer.sanity_checking
+        )
+
+    def _is_time(self, trainer: pl.Trainer) -> bool:
+        """Whether a save by the clock is due, the same on all ranks."""
+        if self.every_minutes is None or not self._fits(trainer):
+            return False
+        longest, waited = 60 * self.every_minutes, time.monotonic() - self._saved_time
+        if trainer.world_size == 1:
+            return waited >= longest
+        # Rank 0 decides. Asking it at each step would cost more than a small step: it also says when to ask again,
+        # a twentieth of the interval later by its pace so far.
+        done = total_steps(trainer)
+        if done < self._ask_at:
+            return False
+        pace = max(0, done - max(self._saved_at, 0)) / max(waited, 1e-3)
+        after = max(1, int(pace * min(longest / 20, max(0.0, longest - waited))))
+        due, self._ask_at = trainer.strategy.broadcast((waited >= longest, done + after))
+        return bool(due)
+
+    def _path(self, name: str) -> str:
+        return self.format_checkpoint_name({}, name)
+
+    # Going on --------------------------------------------------------------------------------------------------------
+
+    def _go_on(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert self._resumed is not None
+        self._resumed.restore_step(trainer, pl_module)
+        self._resumed = None
+        self._saved_at = total_steps(trainer)
+        self._saved_time = time.monotonic()
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add what a fit goes on from to every checkpoint, whoever saves it."""
+        add_run_state(
+            checkpoint, trainer, pl_module, save=self._saves, before_validation=self._validation_states
+        )
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take what the fit goes on from; the curves are cut there at once."""
+        if trainer.state.fn != "fit":
+            return
+        state = checkpoint.get(RUN_KEY)
+        if state is None:
+            rank_zero_warn(
+                "The checkpoint holds no random states and no position in the curves (another program or an earlier "
+                "version wrote it): the fit goes on, but differs from one that was never stopped."
+            )
+            return
+        self._resumed = Resumed(state)
+        self._saves = self._resumed.save
+        self._resumed.restore_curves(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best score so far; files are known by name, so that a run's folder can be moved."""
+        return {
+            "monitor": self.monitor,
+            "best_model_score": self.best_model_score,
+            "current_score": self.current_score,
+            "save": self._saves,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the best score so far, where best.ckpt is the one that earned it."""
+        score, path = state_dict.get("best_model_score"), Path(self._path("best"))
+        if score is None:
+            return
+        try:
+            footer = read_footer(path)
+            fault = "is missing its digest" if footer is None and "save" in state_dict else ""
+            if footer is not None and footer.save > state_dict.get("save", footer.save):
+                fault = "was saved after the checkpoint from which the fit goes on"
+        except (OSError, CheckpointError) as error:
+            fault = f"cannot be read ({error})"
+        if fault:
+            rank_zero_warn(f"{path} {fault}: the next validation makes a new best checkpoint.")
+            return
+        self.best_model_score = self.kth_value = score
+        self.current_score = state_dict.get("current_score")
+        self.best_model_path = self.kth_best_model_path = str(path)
+        self.best_k_models = {str(path): score}
+
+
+_BEST = (
+    "best_model_score",
+    "best_model_path",
+    "current_score",
+    "kth_value",
+    "kth_best_model_path",
+    "best_k_models",
+)
 
 
 def _validates(trainer: pl.Trainer) -> bool:
     batches = trainer.num_val_batches
     return (sum(batches) if isinstance(batches, list) else batches) > 0
-
-
-class _HashingFile(io.RawIOBase):
-    """Passes bytes on to a file and hashes them on the way, so that a large checkpoint is not read again."""
-
-    def __init__(self, file: io.BufferedWriter) -> None:
-        self.file = file
-        self.hash = hashlib.sha256()
-        self.bytes = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self.hash.update(data)
-        self.bytes += len(data)
-        return self.file.write(data)
-
-    def flush(self) -> None:
-        self.file.flush()
-
-
-def _write(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
-    with open(path, "wb") as file:
-        hashing = _HashingFile(file)
-        torch.save(checkpoint, hashing)  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-    return {"sha256": hashing.hash.hexdigest(), "bytes": hashing.bytes}
-
-
-def _check_plain(written: Path, target: Path) -> None:
-    """Refuse now, at the first save, what a resumed run could not read."""
-    foreign = torch.serialization.get_unsafe_globals_in_checkpoint(written)
-    if foreign:
-        raise CheckpointError(
-            f"{target}: the state to be saved holds more than plain data ({', '.join(sorted(foreign))}), so "
-            "that it could never be read again. Keep tensors, numbers, texts, lists and dicts in the state "
-            "of modules, data and callbacks."
-        )
-
-
-def _put_in_place(temporary: Path, target: Path, entry: dict[str, Any]) -> None:
-    manifest = manifest_path(target)
-    if target.exists():
-        # a kill after this line leaves the old bytes, after the next the new ones: the manifest admits both
-        write_text(manifest, json.dumps({**entry, "previous": _entries(target)}) + "\n")
-    else:
-        manifest.unlink(missing_ok=True)  # of a checkpoint whose removal was interrupted
-    os.replace(temporary, target)
-    fsync_path(target.parent)
-    write_text(manifest, json.dumps(entry) + "\n")
-
-
-def _entries(path: Path) -> list[dict[str, Any]]:
-    """Return what the manifest of an existing checkpoint admits; one entry made now when it has none."""
-    try:
-        content = json.loads(manifest_path(path).read_text(encoding="utf-8"))
-        newest = {"sha256": str(content["sha256"]), "bytes": int(content["bytes"])}
-        return [newest, *content.get("previous", [])]
-    except FileNotFoundError:
-        return [{"sha256": file_sha256(path), "bytes": path.stat().st_size}]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{manifest_path(path)} is not a checkpoint's manifest ({error}); remove it only if you trust "
-            f"{path.name}"
-        ) from error
-
-
-def _verify(path: Path) -> None:
-    if not path.is_file():
-        others = sorted(other.name for other in path.parent.glob("*.ckpt")) if path.parent.is_dir() else []
-        there = f"; there: {', '.join(others)}" if others else ""
-        raise CheckpointError(f"{path}: there is no such checkpoint{there}")
-    if not manifest_path(path).exists():
-        return  # written by another program; it is still read as plain data
-    admitted = _entries(path)
-    size = path.stat().st_size
-    if not any(entry["bytes"] == size for entry in admitted):
-        raise CheckpointError(
-            f"{path} is torn: it has {size:,} bytes, its manifest says {admitted[0]['bytes']:,}"
-        )
-    digest = file_sha256(path)
-    if not any(entry["sha256"] == digest for entry in admitted):
-        raise CheckpointError(
-            f"{path} was altered or damaged: its SHA-256 is {digest}, its manifest says "
-            f"{admitted[0]['sha256']}. Take another checkpoint"
-        )
-
-
-def _local(path: str | os.PathLike[str]) -> Path:
-    text = os.fspath(path)
-    if "://" in text:
-        raise CheckpointError(
-            f"{text}: checkpoints are local files here; for a remote store give the trainer the plugin "
-            "lightning.pytorch.plugins.TorchCheckpointIO"
-        )
-    return Path(text)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
