@@ -304,6 +304,7 @@ def test_what_a_bundle_and_its_chain_were_made_of_is_noted() -> None:
     assert table.metadata.get("checkpoint", manifest.facts["checkpoint"]) == manifest.facts["checkpoint"]
 
 
+@pytest.mark.filterwarnings("always::tocsin.bundle_files.BundleWarning")
 def test_a_kill_between_the_files_of_a_bundle_leaves_one_that_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
@@ -342,6 +343,7 @@ def test_a_chain_of_another_networks_scores_is_refused(tmp_path: Path, key: str,
     assert (folder / "tocsin.json").read_bytes() == before
 
 
+@pytest.mark.filterwarnings("always::tocsin.bundle_files.BundleWarning")
 def test_scores_that_do_not_say_whose_they_are_are_said(tmp_path: Path, capsys) -> None:
     folder = _spoilt(tmp_path, lambda chain: None)
     replace(ScoresTable.read(SCORES), metadata={}).write(tmp_path / "scores.parquet")
