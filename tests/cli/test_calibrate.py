@@ -316,16 +316,16 @@ def test_a_kill_between_the_files_of_a_bundle_leaves_one_that_says_so(
     def killed(path: Path) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(chain, "whole_file", killed)
-    with contextlib.suppress(KeyboardInterrupt):
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(chain, "whole_file", killed)
         assert _calibrated(folder) != 0
-    monkeypatch.undo()
     assert (folder / "README.md").read_bytes() == card
     with pytest.warns(BundleWarning, match=r"README\.md .*or its writing cut short"):
         assert tocsin.load(folder).predict(["water", "fire"]).decisions.sum() == 6
     capsys.readouterr()
-    assert _calibrated(folder) == 0
-    assert "README.md" in capsys.readouterr().err
+    code, said = _calibrated(folder), capsys.readouterr().err
+    assert code == 0, said
+    assert "README.md" in said
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tocsin.load(folder)
