@@ -128,6 +128,7 @@ def test_a_resumed_run_keeps_what_was_there(trainer, run) -> None:
 
 
 def test_a_folder_that_cannot_be_written_costs_warnings_only(trainer, tmp_path) -> None:
+    (tmp_path / "gone").write_text("a file where a folder is to be")
     gone = runs.Run(tmp_path / "gone", "fit", "tiny")
     built = trainer(max_epochs=1, callbacks=[RunRecorder(gone, "a: 1\n")], enable_checkpointing=False)
     with pytest.warns(UserWarning, match="could not be written"):

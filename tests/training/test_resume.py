@@ -1,4 +1,4 @@
-"""A fit that stops at any moment and goes on equals one that was never stopped: in one process, every moment in turn."""
+"""A fit that stops at any moment and goes on equals one that was never stopped, in one process."""
 
 from __future__ import annotations
 
