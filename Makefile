@@ -8,7 +8,7 @@ PLUGINS := $(sort $(dir $(wildcard plugins/*/setup.cfg)))
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart distil-quickstart test test-all check bench docs
+.PHONY: help quickstart distil-quickstart test test-offline test-all check bench docs
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -42,6 +42,9 @@ distil-quickstart: .venv/distil-ready  ## teach half an encoder an English teach
 # files of a single test come last, and one of these takes a minute, which one worker would spend alone.
 test: .venv/ready  ## run the tests of the framework and of every plugin, without the slow ones
 	@$(PYTEST) -q -n logical --dist loadfile --no-loadscope-reorder -m "not slow" tests $(wildcard plugins/*/tests)
+
+test-offline: .venv/ready  ## run the same tests where the system knows no network but 127.0.0.1 (Linux)
+	@$(BIN)/python tests/offline.py $(MAKE) --no-print-directory test
 
 test-all: .venv/ready  ## run every test, the slow ones too
 	@$(PYTEST) -q -n logical --dist loadfile --no-loadscope-reorder tests $(wildcard plugins/*/tests)

@@ -9,12 +9,15 @@
     ├── PluginError        a plugin that cannot be loaded, or a component that nobody offers
     └── TrainingError      a fit that cannot go on (a loss that is not finite)
 
+`Interrupted` stands outside: a signal that ends the process is nobody's error.
+
 Each is a user's to mend: the command line prints its message without a traceback and exits with code 2.
 A message says what was given, what was wanted and the likely fix.
 """
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 __all__ = [
@@ -22,6 +25,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "Interrupted",
     "LabelError",
     "PluginError",
     "TocsinError",
@@ -74,6 +78,30 @@ class PluginError(TocsinError):
 
 class TrainingError(TocsinError):
     """A fit that cannot go on, for instance because its loss is not finite."""
+
+
+class Interrupted(BaseException):
+    """A signal asks this process to end; no error, so that nothing that handles errors swallows it.
+
+    Args:
+        signum: The signal's number.
+
+    Attributes:
+        note: What was saved and how to go on, for the last line; "" for nothing.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+        self.note = ""
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal's number, as shells and schedulers report it."""
+        return 128 + self.signum
+
+    def __str__(self) -> str:
+        return f"stopped by {signal.Signals(self.signum).name}{self.note}"
 
 
 def did_you_mean(given: str, known: list[str]) -> str:

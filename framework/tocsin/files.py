@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 try:
@@ -15,11 +16,22 @@ try:
 except ImportError:  # Windows has no flock: leftovers stay, and two writers of one entry both compute it
     fcntl = None  # type: ignore[assignment]
 
+# What a file system says that has no locks, such as NFS mounted with nolock.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
 __all__ = [
+    "FullDiskWarning",
+    "NO_LOCKS",
     "cache_folder",
+    "fallback_folder",
+    "discard",
     "file_sha256",
+    "free_bytes",
     "fsync_path",
+    "is_no_room",
     "lock_handle",
+    "one_writer",
+    "reserve",
     "temporary_name",
     "whole_file",
     "whole_folder",
@@ -34,6 +46,38 @@ def cache_folder(*parts: str) -> Path:
     """
     root = os.environ.get("TOCSIN_CACHE") or Path("~", ".cache", "tocsin")
     return Path(root).expanduser().joinpath(*parts)
+
+
+# What the system says of a disk, a quota or a limit that is full, and of a folder or disk that is read-only.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+
+
+class FullDiskWarning(UserWarning):
+    """What was written had no room where it should go."""
+
+
+def is_no_room(error: BaseException | None) -> bool:
+    """Whether a file could not be written because of where it was to go: a full or read-only disk, or its causes."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return True
+        # safetensors and torch put the system's words into errors of their own
+        if any(f"os error {number})" in str(error) for number in _NO_ROOM):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that this user may still write on the disk of a folder, which need not exist yet."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def fallback_folder(run: Path) -> Path:
+    """Where what has no room in a run's folder goes: below the system's temporary folder ($TMPDIR); not created."""
+    return Path(tempfile.gettempdir(), f"tocsin-{run.parent.name}-{run.name}")
 
 
 def file_sha256(path: Path) -> str:
@@ -126,6 +170,32 @@ def whole_folder(target: Path) -> Iterator[Path]:
         _close(handle)
 
 
+def discard(folder: Path) -> None:
+    """Delete a folder that others may look for: it is gone at once, and a kill leaves nothing that looks whole."""
+    part, handle = _new_part(folder, folder=True)
+    try:
+        if os.name == "nt":  # Windows renames onto nothing that is there
+            part.rmdir()
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            folder.rename(part)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        _close(handle)
+
+
+def reserve(path: Path, size: int) -> None:
+    """Make a file of so many bytes that the disk has room for: on a full disk, writing through a map kills the process.
+
+    Raises:
+        OSError: The disk has no such room.
+    """
+    with path.open("wb") as file:
+        if size and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
+
+
 def lock_handle(handle: int, *, wait: bool) -> bool:
     """Lock an open file or folder for this process alone, until the handle is closed or the process ends.
 
@@ -136,7 +206,7 @@ def lock_handle(handle: int, *, wait: bool) -> bool:
         wait: Wait for another holder, or give up at once.
 
     Returns:
-        Whether the lock is held now; True on systems without such locks.
+        Whether the lock is held now; True on systems and file systems without such locks.
     """
     if fcntl is None:
         return True
@@ -144,7 +214,58 @@ def lock_handle(handle: int, *, wait: bool) -> bool:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
     return True
+
+
+@contextlib.contextmanager
+def one_writer(target: Path, *, say: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Let one process at a time make a file or folder that others could make, too; look inside whether it is there now.
+
+    A second one waits. The lock lies beside `target` and is gone afterwards. Where the file system has no locks, nobody
+    waits: entries are still whole, and made twice.
+
+    Args:
+        target: What is made; its folder is made where it is missing.
+        say: Is told, in one sentence, who is waited for.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path = target.with_name(f".{target.name}.lock")
+    handle = _locked(path, target, say)
+    try:
+        yield
+    finally:
+        if fcntl is not None:  # a name that is removed while it is held is never somebody else's
+            path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _locked(path: Path, target: Path, say: Callable[[str], None] | None) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        try:
+            if not lock_handle(handle, wait=False):
+                if say is not None:
+                    holder = os.pread(handle, 20, 0).decode("ascii", "replace").strip() or "unknown"
+                    say(
+                        f"another process (id {holder}) is making {target.name} in {target.parent}; waiting for it"
+                    )
+                lock_handle(handle, wait=True)
+            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+                os.truncate(handle, 0)
+                os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+                return handle
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # its holder removed the name while we waited: take the new one
 
 
 def _new_part(target: Path, *, folder: bool) -> tuple[Path, int | None]:

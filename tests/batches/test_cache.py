@@ -11,7 +11,7 @@ import pytest
 
 from tests.builders import WORDS, tiny_tokenizer
 from tocsin.batches import cache
-from tocsin.batches.cache import TokenStore, content_key, file_digest, tokenizer_digest, write_arrow
+from tocsin.batches.cache import TokenStore, content_key, file_digest, tokenizer_digest
 from tocsin.errors import DataError
 
 
@@ -95,10 +95,10 @@ def test_the_tokenizers_own_truncation_is_left_as_it_was(tokenizer: Any, tmp_pat
     assert before["max_length"] == 7
 
 
-def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_named(tokenizer: Any, tmp_path: Path) -> None:
     (tmp_path / "inway").write_text("a file")
-    with pytest.raises(DataError, match=r"token cache cannot be written.*TOCSIN_CACHE") as caught:
-        write_arrow(tmp_path / "inway" / "a.arrow", TokenStore._SCHEMA, [])
+    with pytest.raises(DataError, match=r"cache cannot be written.*TOCSIN_CACHE") as caught:
+        TokenStore.build(tmp_path / "inway" / "a.arrow", [], tokenizer, 16)
     assert caught.value.file == str(tmp_path / "inway")
 
 

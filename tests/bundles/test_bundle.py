@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.builders import LABELS, quiet_trainer, tiny_classifier, tiny_data, tiny_encoder
+from tests.builders import LABELS, note_checksums, quiet_trainer, tiny_classifier, tiny_data, tiny_encoder
 from tocsin.arguments import Origin
 from tocsin.bundles.load import load_bundle
 from tocsin.bundles.save import save_bundle
@@ -111,7 +111,7 @@ def test_native_bundle_agrees_with_model_and_with_transformers_pipeline(
     folder = _save(trained_native, tmp_path / "bundle")
     bundle = load_bundle(folder, Registry())
     wanted = sigmoid(_logits(trained_native, TEXTS))
-    np.testing.assert_allclose(bundle.predict(TEXTS).raw_probabilities, wanted, atol=1e-5)
+    np.testing.assert_allclose(bundle.predict(TEXTS, empty="score").raw_probabilities, wanted, atol=1e-5)
 
     from transformers import pipeline
 
@@ -132,7 +132,7 @@ def test_linear_bundle_agrees_with_model_and_hides_its_encoder(tmp_path: Path, p
     model = _trained(tmp_path, "linear", encoder={"prompt": prompt})
     folder = _save(model, tmp_path / "bundle")
     bundle = load_bundle(folder, Registry())
-    np.testing.assert_allclose(bundle.predict(TEXTS).logits, _logits(model, TEXTS), atol=1e-5)
+    np.testing.assert_allclose(bundle.predict(TEXTS, empty="score").logits, _logits(model, TEXTS), atol=1e-5)
     # At its root nothing stands that transformers would load as a classifier with random weights.
     assert not (folder / "config.json").exists()
     assert (folder / "encoder" / "model.safetensors").is_file()
@@ -169,7 +169,7 @@ def test_a_pooling_that_learns_travels_in_the_bundle(tmp_path: Path) -> None:
     assert model.pooling.query_D.abs().max() > 0
     folder = _save(model, tmp_path / "bundle")
     bundle = load_bundle(folder, Registry())
-    np.testing.assert_allclose(bundle.predict(TEXTS).logits, _logits(model, TEXTS), atol=1e-5)
+    np.testing.assert_allclose(bundle.predict(TEXTS, empty="score").logits, _logits(model, TEXTS), atol=1e-5)
     weights = load_file(folder / "pooling.safetensors")
     assert torch.equal(weights["query_D"], model.pooling.query_D)
     # sentence-transformers knows no such pooling: it must find none here rather than another one.
@@ -182,9 +182,11 @@ def test_a_pooling_that_learns_travels_in_the_bundle(tmp_path: Path) -> None:
         sentence_transformers.SentenceTransformer(str(folder), device="cpu")
 
     save_file({"query_D": weights["query_D"] + 50.0}, folder / "pooling.safetensors")
+    note_checksums(folder)
     with pytest.raises(BundleError, match="canary texts are off"):
         load_bundle(folder, Registry())
     save_file({"query_D": torch.zeros(3)}, folder / "pooling.safetensors")
+    note_checksums(folder)
     with pytest.raises(BundleError, match="do not fit"):
         load_bundle(folder, Registry())
     (folder / "pooling.safetensors").unlink()
@@ -198,15 +200,16 @@ def test_weights_of_a_pooling_that_has_none_are_refused(tmp_path: Path) -> None:
     folder = _save(_trained(tmp_path, "linear"), tmp_path / "bundle")
     assert not (folder / "pooling.safetensors").exists()
     save_file({"query_D": torch.zeros(16)}, folder / "pooling.safetensors")
+    note_checksums(folder)
     with pytest.raises(BundleError, match="do not fit"):
         load_bundle(folder, Registry())
 
 
 def test_predictions_do_not_depend_on_order_or_passes(tmp_path: Path) -> None:
     bundle = load_bundle(_save(_trained(tmp_path, "linear"), tmp_path / "bundle"), Registry())
-    whole = bundle.predict(TEXTS).logits
+    whole = bundle.predict(TEXTS, empty="score").logits
     bundle.predictor.tokens_per_pass = 1
-    np.testing.assert_allclose(bundle.predict(TEXTS[::-1]).logits[::-1], whole, atol=1e-5)
+    np.testing.assert_allclose(bundle.predict(TEXTS[::-1], empty="score").logits[::-1], whole, atol=1e-5)
 
 
 def test_rows_in_use_are_written_back_and_others_are_bit_equal(tmp_path: Path) -> None:
@@ -233,7 +236,7 @@ def test_an_encoder_of_a_bundle_can_be_trained_again(tmp_path: Path) -> None:
 
 
 class TestRefusals:
-    """Each names the folder and what is wrong."""
+    """Each names the folder and what is wrong, also where whoever changed it wrote the checksums anew."""
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
@@ -241,8 +244,7 @@ class TestRefusals:
 
     @staticmethod
     def _edit(folder: Path, **changes: Any) -> None:
-        path = folder / "tocsin.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+        note_checksums(folder, lambda plain: plain | changes)
 
     def test_no_manifest(self, folder: Path) -> None:
         (folder / "tocsin.json").unlink()
@@ -256,6 +258,9 @@ class TestRefusals:
 
     def test_missing_weights(self, folder: Path) -> None:
         (folder / "encoder" / "model.safetensors").unlink()
+        with pytest.raises(BundleError, match=r"model\.safetensors is missing\. The bundle .* whole"):
+            load_bundle(folder, Registry())
+        note_checksums(folder)
         with pytest.raises(BundleError, match="incomplete"):
             load_bundle(folder, Registry())
 
@@ -277,6 +282,7 @@ class TestRefusals:
     def test_foreign_code(self, folder: Path) -> None:
         path = folder / "encoder" / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": {"AutoModel": "evil.Model"}}))
+        note_checksums(folder)
         with pytest.raises(BundleError, match="auto_map"):
             load_bundle(folder, Registry())
 
@@ -286,6 +292,9 @@ class TestRefusals:
         state = load_file(folder / "head.safetensors")
         state["linear.weight"] += 0.5
         save_file(state, folder / "head.safetensors")
+        with pytest.raises(BundleError, match=r"head\.safetensors (was changed|has .* bytes)"):
+            load_bundle(folder, Registry())
+        note_checksums(folder)
         with pytest.raises(BundleError, match="canary texts are off"):
             load_bundle(folder, Registry())
 
@@ -294,6 +303,7 @@ class TestRefusals:
         specification = json.loads(path.read_text())
         specification["normalizer"] = {"type": "Lowercase"}
         path.write_text(json.dumps(specification))
+        note_checksums(folder)
         with pytest.raises(BundleError, match="a tokenizer file was changed"):
             load_bundle(folder, Registry())
 

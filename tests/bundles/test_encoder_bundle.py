@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tocsin
-from tests.builders import LABELS, quiet_trainer, tiny_data, tiny_tokenizer
+from tests.builders import LABELS, note_checksums, quiet_trainer, tiny_data, tiny_tokenizer
 from tests.pairs import MemoryPairs, tiny_distiller, tiny_teacher
 from tocsin.bundles.encoder_callback import EncoderBundleWriter
 from tocsin.bundles.load import ROLES, load_bundle
@@ -156,6 +156,11 @@ def test_a_bundle_that_was_changed_is_refused(
 ) -> None:
     shutil.copytree(made[0], tmp_path / "bundle")
     spoil(tmp_path / "bundle")
+    with pytest.raises(
+        BundleError, match=r"is missing|was changed|has .* bytes, and was written with|is of format"
+    ):
+        tocsin.load(tmp_path / "bundle")
+    note_checksums(tmp_path / "bundle")  # as whoever changes it on purpose can
     with pytest.raises(BundleError, match=message):
         tocsin.load(tmp_path / "bundle")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders import tiny_classifier
+from tests.builders import note_checksums, tiny_classifier
 from tests.plugins.distributions import Install, installer
 from tocsin.arguments import Origin
 from tocsin.bundles.card import model_card
@@ -119,11 +119,10 @@ def test_with_the_plugin_off_it_says_why(bundle: Path) -> None:
 
 
 def test_another_version_is_named_when_the_head_does_not_fit(bundle: Path) -> None:
-    path = bundle / "tocsin.json"
-    written = json.loads(path.read_text())
+    written = json.loads((bundle / "tocsin.json").read_text())
     written["head"]["arguments"] = {"scale": 2.0, "colour": "red"}
     written["head"]["origin"]["version"] = "0.2"
-    path.write_text(json.dumps(written))
+    note_checksums(bundle, lambda _: written)
     with pytest.raises(
         BundleError, match=r"other arguments .*written with tocsin-origin 0\.2, here is tocsin-origin 0\.3\.1"
     ):
@@ -142,10 +141,9 @@ def test_another_version_is_named_when_the_head_does_not_fit(bundle: Path) -> No
     ],
 )
 def test_a_crafted_origin_never_reaches_the_message(bundle: Path, tmp_path: Path, origin: Any) -> None:
-    path = bundle / "tocsin.json"
-    written = json.loads(path.read_text())
+    written = json.loads((bundle / "tocsin.json").read_text())
     written["head"]["origin"] = origin
-    path.write_text(json.dumps(written))
+    note_checksums(bundle, lambda _: written)
     without_the_plugin(tmp_path)
     with pytest.raises(BundleError, match="is damaged") as caught:
         load_bundle(bundle, load_plugins({}, roles=ROLES))
@@ -153,11 +151,10 @@ def test_a_crafted_origin_never_reaches_the_message(bundle: Path, tmp_path: Path
 
 
 def test_a_bundle_of_before_origins_loads(bundle: Path) -> None:
-    path = bundle / "tocsin.json"
-    written = json.loads(path.read_text())
+    written = json.loads((bundle / "tocsin.json").read_text())
     for part in ("head", "pooling", "cleaner"):
         del written[part]["origin"]
-    path.write_text(json.dumps(written))
+    note_checksums(bundle, lambda _: written)
     assert load_bundle(bundle, load_plugins({}, roles=ROLES)).manifest.head.origin is None
 
 

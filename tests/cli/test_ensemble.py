@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 import tocsin
-from tests.builders import LABELS, message_file, messages, tiny_encoder
+from tests.builders import LABELS, message_file, messages, note_checksums, tiny_encoder
+from tocsin.bundles.ensemble_manifest import remembered_reading
 from tocsin.bundles.load import BundleWarning
 from tocsin.cli.main import main
 from tocsin.errors import BundleError
@@ -143,6 +144,23 @@ def test_the_bundle_gives_by_every_entry_what_combining_by_hand_gives() -> None:
     one = bundle.predict([texts[3]])  # alone as in a batch
     np.testing.assert_allclose(one.probabilities[0], loaded.probabilities[3], atol=1e-5)
     assert bundle.predict([]).probabilities.shape == (0, 3)
+
+
+def test_a_text_that_a_member_cannot_read_is_undecided() -> None:
+    bundle = tocsin.load("joint/bundle")
+    found = bundle.predict(["water", " ", None, "水 火"])
+    assert found.undecided.tolist() == [False, True, True, True]
+    assert np.isnan(found.probabilities[1:]).all()
+    np.testing.assert_allclose(found.probabilities[0], bundle.predict("water").probabilities[0], atol=1e-6)
+    assert np.isfinite(bundle.predict(["", "水 火"], empty="score").probabilities).all()
+    assert found.unknown[3] == 2 * len(bundle.members)
+
+
+def test_an_ensemble_remembers_what_its_members_agree_on() -> None:
+    found = remembered_reading(Path("joint/bundle"))
+    assert found is not None
+    assert (found.text, found.id) == ("text", "id")
+    assert found == remembered_reading(Path(BUNDLES[0])) == remembered_reading(Path(BUNDLES[1]))
 
 
 def test_texts_count_as_done_once() -> None:
@@ -281,13 +299,11 @@ def test_the_only_weighted_member_may_not_be_left_out(
 def spoilt(tmp_path: Path, change: Any) -> Path:
     folder = tmp_path / "bundle"
     shutil.copytree("joint/bundle", folder)
-    plain = json.loads((folder / "tocsin.json").read_text())
-    change(plain, folder)
-    (folder / "tocsin.json").write_text(json.dumps(plain))
+    note_checksums(folder, lambda plain: change(plain) and None)  # as whoever changes it on purpose can
     return folder
 
 
-def _flip(plain: Any, folder: Path) -> None:
+def _flip(folder: Path) -> None:
     path = folder / "members" / "a" / "model.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -297,53 +313,103 @@ def _flip(plain: Any, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda plain, _: plain.update(format=2), "is of format 2"),
-        (lambda plain, _: plain.update(kind="flock"), "damaged"),
-        (lambda plain, _: plain["labels"].reverse(), "do not match their digest"),
-        (lambda plain, _: plain["members"].reverse(), "joint probabilities of the canary texts"),
-        (lambda plain, _: plain["members"].pop(), "does not fit this bundle"),
-        (lambda plain, _: plain["members"][0].update(folder="../a"), "no member's folder"),
-        (lambda plain, _: plain["members"][0]["files"].update({"../x": "0" * 64}), "no file of the member"),
-        (lambda plain, _: plain["members"][0].update(name=plain["members"][1]["name"]), "wanted each once"),
-        (lambda plain, _: plain["ensemble"].update(format=7), "chain is of format 7"),
+        (lambda plain: plain.update(format=3), "is of format 3"),
+        (lambda plain: plain.update(kind="flock"), "damaged"),
+        (lambda plain: plain["labels"].reverse(), "do not match their digest"),
+        (lambda plain: plain["members"].reverse(), "joint probabilities of the canary texts"),
+        (lambda plain: plain["members"].pop(), "does not fit this bundle"),
+        (lambda plain: plain["members"][0].update(folder="../a"), "no member's folder"),
+        (lambda plain: plain["members"][0].update(name=plain["members"][1]["name"]), "wanted each once"),
+        (lambda plain: plain["ensemble"].update(format=7), "chain is of format 7"),
         (
-            lambda plain, _: plain["ensemble"]["steps"][0]["state"].update(members=3 * 10**10),
+            lambda plain: plain["ensemble"]["steps"][0]["state"].update(members=3 * 10**10),
             "fitted for 30000000000 members, and the bundle has 2",
         ),
         (
-            lambda plain, _: plain["ensemble"]["steps"][0]["state"].update(members=1e300),
+            lambda plain: plain["ensemble"]["steps"][0]["state"].update(members=1e300),
             "fitted for 1e\\+300 members",
         ),
-        (lambda plain, _: plain["ensemble"]["labels"].reverse(), "does not fit this bundle"),
-        (lambda plain, _: plain["ensemble"]["steps"][0]["state"].pop("weights"), "cannot be taken over"),
+        (lambda plain: plain["ensemble"]["labels"].reverse(), "does not fit this bundle"),
+        (lambda plain: plain["ensemble"]["steps"][0]["state"].pop("weights"), "cannot be taken over"),
         (
-            lambda plain, _: plain["ensemble"]["steps"][0].update(role="calibrator"),
+            lambda plain: plain["ensemble"]["steps"][0].update(role="calibrator"),
             "wanted an ensembler alone",
         ),
         (
-            lambda plain, _: plain["ensemble"]["steps"][0]["component"].update(name="os.system"),
+            lambda plain: plain["ensemble"]["steps"][0]["component"].update(name="os.system"),
             "no component's short name",
         ),
-        (lambda plain, _: plain.update(chain=plain["ensemble"]), "a second ensembler"),
+        (lambda plain: plain.update(chain=plain["ensemble"]), "a second ensembler"),
         (
-            lambda plain, _: plain["ensemble"]["steps"][0]["state"].update(weights=[[0.0, 1.0]] * 3),
+            lambda plain: plain["ensemble"]["steps"][0]["state"].update(weights=[[0.0, 1.0]] * 3),
             "the chain WeightedEnsemble was changed after it was fitted",
         ),
-        (
-            lambda plain, _: (
-                plain["ensemble"].pop("digest"),
-                plain["ensemble"]["steps"][0]["state"].update(weights=[[0.0, 1.0]] * 3),
-            ),
-            "joint probabilities of the canary texts are off",
-        ),
-        (_flip, "its SHA-256 differs"),
-        (lambda _, folder: (folder / "members/b-c/head.safetensors").unlink(), "head.safetensors is missing"),
-        (lambda _, folder: shutil.rmtree(folder / "members/b-c"), "is missing"),
+        (lambda plain: plain["ensemble"].pop("digest"), "KeyError 'digest'"),
     ],
 )
 def test_a_damaged_ensemble_is_refused_with_its_fault(tmp_path: Path, change: Any, said: str) -> None:
     with pytest.raises(BundleError, match=said):
         tocsin.load(spoilt(tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_flip, r"members/a/model\.safetensors was changed"),
+        (lambda folder: (folder / "members/b-c/head.safetensors").unlink(), r"head\.safetensors is missing"),
+        (lambda folder: shutil.rmtree(folder / "members/b-c"), "is missing"),
+        (lambda folder: (folder / "members/a/vocab.txt").write_text("x"), r"vocab\.txt was added later"),
+        (lambda folder: _link(folder / "members/a/config.json"), r"members/a/config\.json is a link"),
+        (lambda folder: _link(folder / "members/b-c"), "members/b-c is a link"),
+    ],
+)
+def test_a_members_files_are_the_ensembles(tmp_path: Path, change: Any, said: str) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree("joint/bundle", folder)
+    change(folder)
+    with pytest.raises(BundleError, match=said):
+        tocsin.load(folder)
+
+
+def _link(path: Path) -> None:
+    path.rename(path.parent.parent.parent / "elsewhere")
+    path.symlink_to(path.parent.parent.parent / "elsewhere")
+
+
+@pytest.mark.parametrize("name", ["README.md", "notes.md", "config.json"])
+def test_nothing_is_copied_through_a_link(tmp_path: Path, name: str, capsys) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("not for anybody")
+    member = tmp_path / "member"
+    shutil.copytree(BUNDLES[0], member)
+    (member / name).unlink(missing_ok=True)
+    (member / name).symlink_to(secret)
+    out = tmp_path / "out"
+    assert main([*GIVEN, "--bundle", str(member), BUNDLES[1], "--output", str(out)]) == 2
+    assert f"{name} is a link" in capsys.readouterr().err
+    assert not [
+        path for path in tmp_path.rglob("*") if path.is_file() and path != secret and "secret" in path.name
+    ]
+    assert "not for anybody" not in "".join(
+        path.read_text(errors="replace") for path in out.rglob("*") if path.is_file()
+    )
+
+
+def test_scores_of_another_network_are_refused(tmp_path: Path, capsys) -> None:
+    table = ScoresTable.read(SCORES[0])
+    other = tmp_path / "other.parquet"
+    replace(table, metadata={**table.metadata, "checkpoint": "0" * 64, "step": "3"}).write(other)
+    member = tmp_path / "member"
+    shutil.copytree(BUNDLES[0], member)
+    note_checksums(member, lambda plain: plain | {"facts": {"checkpoint": "1" * 64, "step": "9"}})
+    given = ["ensemble", "--scores", str(other), SCORES[1], "--bundle", str(member), BUNDLES[1]]
+    assert main([*given, "--output", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "The scores are of another network" in said
+    assert "step 3" in said
+    assert "step 9" in said
+    assert main(["calibrate", "--scores", str(other), "--bundle", str(member)]) == 2
+    assert "The scores are of another network" in capsys.readouterr().err
 
 
 def test_what_wants_one_network_says_so(tmp_path: Path, capsys) -> None:
@@ -415,9 +481,8 @@ def test_a_bundle_that_cannot_be_a_member_is_refused_first(tmp_path: Path, capsy
     assert "Give the bundle whose scores these are" in capsys.readouterr().err
     member = tmp_path / "member"
     shutil.copytree(BUNDLES[0], member)
-    plain = json.loads((member / "tocsin.json").read_text())
-    plain["head"] |= {"name": "StrangeHead", "origin": {"distribution": "lab-heads", "version": "1.0"}}
-    (member / "tocsin.json").write_text(json.dumps(plain))
+    strange = {"name": "StrangeHead", "origin": {"distribution": "lab-heads", "version": "1.0"}}
+    note_checksums(member, lambda plain: plain["head"].update(strange))
     given[1] = str(member)
     assert main([*GIVEN, *given]) == 2
     assert "lab-heads" in capsys.readouterr().err

@@ -91,7 +91,7 @@ def test_a_checkpoint_of_a_run_continues_it_in_its_folder(work: Path, tmp_path: 
 
 
 def test_a_fit_says_what_to_do_next(work: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(module, "_execute", lambda *arguments: None)
+    monkeypatch.setattr(module, "execute", lambda *arguments: None)
     assert (
         main(["fit", "--config", "experiments/tiny/config.yaml", "--name", "dry", "--runs", "elsewhere"]) == 0
     )
@@ -167,7 +167,7 @@ def test_observers_hear_of_the_error(work: Path, tmp_path: Path, monkeypatch) ->
     def fail(*arguments: object) -> None:
         raise ConfigError("no")
 
-    monkeypatch.setattr(module, "_execute", fail)
+    monkeypatch.setattr(module, "execute", fail)
     arguments = ["--config", "experiments/tiny/config.yaml", "--runs", str(tmp_path / "runs")]
     with pytest.raises(ConfigError):
         module._run("fit", arguments, load_plugins({"TOCSIN_PLUGINS": "off"}))

@@ -87,5 +87,5 @@ def test_a_file_that_is_not_there(call: Call) -> None:
 def test_an_unwritable_token_cache(call: Call, tmp_path: Path) -> None:
     (tmp_path / "inway").write_text("a file")
     message = call("--data.cache", str(tmp_path / "inway")).message
-    assert "token cache cannot be written" in message
+    assert "cache cannot be written" in message
     assert "TOCSIN_CACHE" in message

@@ -63,7 +63,7 @@ def test_a_loss_that_is_not_finite_stops_the_fit(
     said = call("--trainer.max_epochs", "2", "--data.tokens_per_pass", "4096")
     message = said.message
     assert "The loss of optimiser step 4 is nan" in message
-    assert "the last checkpoint is good" in message
+    assert "the weights are those before it. The last checkpoint is good: " in message
     known = {row["id"] for row in messages()}
     shown = message.split("Messages of the step: ")[1].split(" and ")[0].split(", ")
     assert len(shown) == 20

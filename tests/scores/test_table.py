@@ -12,6 +12,7 @@ import pytest
 from tests.scores.cases import make_table
 from tocsin.errors import DataError, LabelError
 from tocsin.labels.schemes import label_digest
+from tocsin.parquet_files import write_parquet
 from tocsin.scores.table import PROBABILITY_LIMIT, ScoresTable, sigmoid
 
 
@@ -87,7 +88,7 @@ def test_a_file_of_another_tool_needs_no_metadata(tmp_path: Path) -> None:
 def test_columns_in_another_order_than_the_metadata_are_put_right(tmp_path: Path) -> None:
     table = make_table()
     arrow = table.to_arrow()
-    pq.write_table(arrow.select(arrow.column_names[::-1]), tmp_path / "turned.parquet")
+    write_parquet(arrow.select(arrow.column_names[::-1]), tmp_path / "turned.parquet")
     read = ScoresTable.read(tmp_path / "turned.parquet")
     assert read.labels == table.labels
     np.testing.assert_array_equal(read.logits_NL, table.logits_NL)
@@ -113,12 +114,20 @@ def torn(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def another_tool(path: Path) -> None:
+    pq.write_table(pq.read_table(path), path)
+
+
+def earlier(path: Path) -> None:
+    pq.write_table(make_table().to_arrow(), path)
+
+
 def without_column(path: Path) -> None:
-    pq.write_table(pq.read_table(path).drop_columns(["target.label 1"]), path)
+    write_parquet(pq.read_table(path).drop_columns(["target.label 1"]), path)
 
 
 def without_label(path: Path) -> None:
-    pq.write_table(pq.read_table(path).drop_columns(["logit.label 1", "target.label 1"]), path)
+    write_parquet(pq.read_table(path).drop_columns(["logit.label 1", "target.label 1"]), path)
 
 
 def foreign(path: Path) -> None:
@@ -137,9 +146,14 @@ def repeated_id(path: Path) -> None:
     pq.write_table(pa.table({"id": [*"abcb"], "logit.fire": [0.1, 0.2, 0.3, 0.2]}), path)
 
 
+def later_format(path: Path) -> None:
+    table = make_table().to_arrow()
+    write_parquet(table.replace_schema_metadata({**table.schema.metadata, b"tocsin.format": b"2"}), path)
+
+
 def wrong_digest(path: Path) -> None:
     table = pq.read_table(path)
-    pq.write_table(
+    write_parquet(
         table.replace_schema_metadata({**table.schema.metadata, b"tocsin.labels_digest": b"0"}), path
     )
 
@@ -148,12 +162,15 @@ def wrong_digest(path: Path) -> None:
     ("damage", "error", "message"),
     [
         (Path.unlink, DataError, "no such scores file"),
-        (torn, DataError, "Is the file whole"),
+        (torn, DataError, "is not as it was written"),
+        (another_tool, DataError, "edited by another tool"),
+        (earlier, DataError, "holds no SHA-256 of its content"),
         (without_column, DataError, "Columns are missing: target.label 1"),
         (without_label, LabelError, "the metadata names the labels"),
         (foreign, DataError, "This is no scores table.*it has text"),
         (words, DataError, "row 1: Column 'logit.fire' holds 'high'; numbers are wanted"),
         (wrong_target, DataError, "row 2.*target of message 'b' for label 'fire' is 2"),
+        (later_format, DataError, "format '2'; this version of Tocsin reads format 1"),
         (wrong_digest, LabelError, "label digest"),
         (repeated_id, DataError, r"The id 'b' stands in rows 2, 4; one row a message"),
     ],

@@ -1,8 +1,9 @@
 """Runs `tocsin` in children forked from one process that has imported everything, and kills them on request.
 
-Each line of standard input is a request, JSON: `argv`, `cwd`, `log`, and where to kill: `point` and `number` (the
-`number`th time that the point is passed, from 1), or `seconds`. Each answer is a line of JSON: `code` (exit code, or
-minus the signal), `seconds`, and `passed` (how often each point was passed, of a child that ended by itself).
+Each line of standard input is a request, JSON: `argv`, `cwd`, `log`, `environment` (added), and where to kill: `point`
+and `number` (the `number`th time that the point is passed, from 1), or `seconds`; `signals` are sent there, one after
+the other, instead of SIGKILL; or a `command` of the shell is run there. Each answer is a line of JSON: `code` (exit
+code, or minus the signal), `seconds`, and `passed` (how often each point was passed, of a child that ended by itself).
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -36,6 +39,7 @@ def watch(request: dict[str, Any], passed: Counter[str]) -> None:
     from lightning.pytorch import LightningModule
     from lightning.pytorch.loops import _EvaluationLoop
 
+    from tocsin.batches.messages import LabelledMessages
     from tocsin.models.stepping import StepsByHand
     from tocsin.training.checkpoints import BestCheckpoint
     from tocsin.training.recorder import RunRecorder
@@ -44,10 +48,16 @@ def watch(request: dict[str, Any], passed: Counter[str]) -> None:
         def pass_it() -> None:
             passed[name] += 1
             if request.get("point") == name and passed[name] == request["number"]:
-                os.kill(os.getpid(), signal.SIGKILL)
+                if "command" in request:
+                    subprocess.run(request["command"], shell=True, check=True)
+                    return
+                for number in request.get("signals", [signal.SIGKILL]):
+                    os.kill(os.getpid(), number)
+                    time.sleep(0.2)
 
         return pass_it
 
+    wrapped(LabelledMessages, "prepare_data", point("reading"))
     wrapped(LightningModule, "manual_backward", point("micro-batch"))
     wrapped(StepsByHand, "on_before_optimizer_step", point("optimiser"))
     wrapped(_EvaluationLoop, "_evaluation_step", point("validation"))
@@ -64,10 +74,15 @@ def child(request: dict[str, Any], passed: Counter[str]) -> int:
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    os.environ.update(request.get("environment", {}))
+    tempfile.tempdir = None  # $TMPDIR may be another now
+    # who started this may ignore it, as shells do for jobs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     watch(request, passed)
     from tocsin.cli.main import main
 
-    return main(request["argv"])
+    sys.argv = ["tocsin", *request["argv"]]
+    return main()
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
@@ -95,7 +110,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
             and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
         ):
             time.sleep(0.001)
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, request.get("signals", [signal.SIGKILL])[0])
     with os.fdopen(reading, "rb") as told:
         content = told.read()
     _, status = os.waitpid(pid, 0)

@@ -88,10 +88,10 @@ def test_looking_does_not_hold_a_run(tmp_path: Path) -> None:
     ("text", "problem"),
     [
         (None, "provenance.json is missing"),
-        ("", "provenance.json: Expecting value"),
+        ("", "provenance.json cannot be read (Expecting value"),
         ("[1]", "a list, not a record"),
-        ('{"name": "fl', "provenance.json: Unterminated string"),
-        ("\ud800", "provenance.json: "),
+        ('{"name": "fl', "provenance.json cannot be read (Unterminated string"),
+        ("\ud800", "provenance.json cannot be read"),
     ],
 )
 def test_a_broken_record_is_told_and_hides_no_other_run(
@@ -104,8 +104,8 @@ def test_a_broken_record_is_told_and_hides_no_other_run(
     else:
         (broken / "provenance.json").write_bytes(text.encode("utf-8", "surrogatepass"))
     found = {run.status: run for run in list_runs(tmp_path)}
-    assert found.keys() == {"broken", "completed"}
-    told = found["broken"]
+    assert found.keys() == {"no record", "completed"}
+    told = found["no record"]
     assert (told.name, told.verb, told.started) == ("floods", "test", "2026-11-22T00:00:00")
     assert len(told.problems) == 1
     assert problem in told.problems[0]

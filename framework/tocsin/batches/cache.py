@@ -2,7 +2,8 @@
 
 The cache is an Arrow IPC file whose name is a hash of everything that its content depends on: the bytes of the source
 files, the columns, the cleaner, the tokenizer, the prompt and the length. Another key never hits, and nothing is ever
-updated in place. It holds what the tokenizer made of each message, not the message.
+updated in place. It ends with its SHA-256, which a process checks when it opens the file first (.6 s a GB); a damaged
+file is written anew. It holds what the tokenizer made of each message, not the message.
 """
 
 import hashlib
@@ -15,11 +16,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tocsin.errors import ConfigError, DataError
-from tocsin.files import whole_file
+from tocsin.checksums import CHECKSUM_BYTES, cached_file, check_cache_room
+from tocsin.errors import ConfigError
 from tocsin.text.messages import iterate_strings
 
-__all__ = ["TokenStore", "content_key", "file_digest", "texts_digest", "tokenizer_digest", "write_arrow"]
+__all__ = ["TokenStore", "content_key", "file_digest", "texts_digest", "tokenizer_digest"]
 
 _FORMAT = 1
 _CHUNK = 8192  # messages a record batch: large enough for the tokenizer's threads, small enough for the progress bar
@@ -48,34 +49,11 @@ def tokenizer_digest(tokenizer: Any) -> str:
     return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
 
 
-def write_arrow(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    """Write an Arrow IPC file that appears under its name only when it is whole.
-
-    Raises:
-        DataError: The cache folder cannot be written.
-    """
-    try:
-        with (
-            whole_file(path) as part,
-            pa.OSFile(str(part), "wb") as sink,
-            pa.ipc.new_file(sink, schema) as writer,
-        ):
-            for batch in batches:
-                writer.write_batch(batch)
-    except OSError as error:
-        raise DataError(
-            f"the token cache cannot be written ({error.strerror or error}). Set data.init_args.cache or "
-            "TOCSIN_CACHE to a folder "
-            "with room that can be written.",
-            file=path.parent,
-        ) from error
-
-
 class TokenStore:
     """Token ids of N messages, read from a memory-mapped Arrow file.
 
     Args:
-        path: A file that `TokenStore.build` wrote.
+        path: A file that `TokenStore.build` wrote, checked.
     """
 
     _SCHEMA = pa.schema(
@@ -84,7 +62,8 @@ class TokenStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        content = pa.memory_map(str(path)).read_buffer()
+        self._table = pa.ipc.open_file(content[: len(content) - CHECKSUM_BYTES]).read_all()
         self._chunks: list[tuple[np.ndarray, np.ndarray]] = []
         starts = [0]
         for chunk in self._table["tokens"].chunks:
@@ -136,6 +115,11 @@ class TokenStore:
         """How many messages were cut at `max_length`."""
         return sum(int(chunk.true_count) for chunk in self._table["truncated"].chunks)
 
+    def chunk_ids(self) -> Iterator[np.ndarray]:
+        """Yield the token ids of one record batch of messages after another, in a row, int32."""
+        for offsets, values in self._chunks:
+            yield values[offsets[0] : offsets[-1]]
+
     def __getitem__(self, row: int) -> np.ndarray:
         """Token ids of one message, int32, special tokens included."""
         chunk = int(np.searchsorted(self._starts, row, side="right")) - 1
@@ -173,7 +157,7 @@ class TokenStore:
         prompt: str = "",
         advance: Callable[[int], None] = lambda done: None,
     ) -> "TokenStore":
-        """Tokenise and write, unless the file is there already.
+        """Tokenise and write, unless the file is there already and sound.
 
         Args:
             path: Where to; its name must be the content key.
@@ -183,6 +167,10 @@ class TokenStore:
             prompt: Put before every message.
             advance: Called with the number of messages done since the last call.
         """
+        if not path.exists():
+            # A token takes four bytes, and some four of text; a message has two numbers more.
+            characters = texts.nbytes if isinstance(texts, pa.ChunkedArray) else sum(map(len, texts))
+            check_cache_room(path, min(characters, 4 * max_length * len(texts)) + 13 * len(texts))
         return cls.stream(path, _blocks(texts), tokenizer, max_length, prompt, advance)
 
     @classmethod
@@ -196,9 +184,13 @@ class TokenStore:
         advance: Callable[[int], None] = lambda done: None,
     ) -> "TokenStore":
         """As `build`, of texts that come some thousands at a time and are not held."""
-        if not path.exists():
-            write_arrow(path, cls._SCHEMA, _tokenise(blocks, tokenizer, max_length, prompt, advance))
-        return cls(path)
+
+        def write(part: Path) -> None:
+            with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, cls._SCHEMA) as writer:
+                for batch in _tokenise(blocks, tokenizer, max_length, prompt, advance):
+                    writer.write_batch(batch)
+
+        return cls(cached_file(path, write))
 
 
 def _blocks(texts: Sequence[str] | pa.ChunkedArray) -> Iterator[list[str]]:

@@ -24,6 +24,7 @@ from tocsin.batches.pair_filters import PairFilters
 from tocsin.batches.pair_partitions import Partitions, partition_bits
 from tocsin.batches.pair_selection import HeldOut, mixed, thresholds
 from tocsin.errors import DataError, did_you_mean
+from tocsin.files import reserve
 from tocsin.text.pairs import PairReader
 from tocsin.text.progress import progress_bar
 
@@ -340,7 +341,8 @@ def _write_order(folder: Path, groups: Path, ranked: np.ndarray, sizes_G: np.nda
     rank_G = np.zeros(len(sizes_G), np.int64)
     rank_G[ranked] = np.arange(len(ranked))
     ends = np.concatenate([[0], np.cumsum(sizes_G[ranked])[:-1]]).astype(np.int64)
-    order = np.memmap(folder / "train-order.i64", "<i8", "w+", shape=(pairs,))
+    reserve(folder / "train-order.i64", 8 * pairs)
+    order = np.memmap(folder / "train-order.i64", "<i8", "r+", shape=(pairs,))
     given = mapped(groups, "<i4")
     for start in range(0, pairs, _ORDER):
         ranks = rank_G[np.asarray(given[start : start + _ORDER])]

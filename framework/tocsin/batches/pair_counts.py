@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from tocsin.escaping import rich_text
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
@@ -102,7 +104,9 @@ class PairCounts:
                 for row in self.rows()
                 if row["source"] == source and (row["train"] or row["held_out"])
             }
-            table.add_row(source, f"{len(kept):,}", *(f"{self.get(stage, source):,}" for stage in stages))
+            table.add_row(
+                rich_text(source), f"{len(kept):,}", *(f"{self.get(stage, source):,}" for stage in stages)
+            )
         if len(self.sources) > 1:
             kept = {row["lang"] for row in self.rows() if row["train"] or row["held_out"]}
             table.add_row(
@@ -122,7 +126,9 @@ class PairCounts:
                 code == lang and (one["train"] > 0 or one["held_out"] > 0)
                 for (_, code), one in self._counts.items()
             )
-            table.add_row(lang or _NO_LANGUAGE, f"{of:,}", *(f"{counts[stage]:,}" for stage in stages))
+            table.add_row(
+                rich_text(lang or _NO_LANGUAGE), f"{of:,}", *(f"{counts[stage]:,}" for stage in stages)
+            )
         if len(ranked) > len(shown):
             rest: Counter[str] = Counter()
             for _, counts in ranked[len(shown) :]:

@@ -1,13 +1,14 @@
 """Cutting an optimiser step into passes that a memory budget bounds. Axes: B messages in a pass, T tokens, L labels."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-__all__ = ["MessagePass", "Step", "collate", "cut_even_passes", "cut_passes", "padded"]
+__all__ = ["MessagePass", "Step", "collate", "cut_again", "cut_even_passes", "cut_passes", "padded"]
 
 
 class MessagePass(NamedTuple):
@@ -89,6 +90,38 @@ def cut_even_passes(lengths: np.ndarray, tokens_per_pass: int, packed: bool = Fa
         else:
             low = budget + 1
     return passes
+
+
+def cut_again(
+    passes: Sequence[Any], tokens_per_pass: int, pad_id: int, packed: bool = False
+) -> tuple[list[Any], list[int]]:
+    """Cut the passes of a step anew under another budget: those that the sampler would have cut with it.
+
+    Args:
+        passes: Named tuples whose first two tensors are ids `(B, T)` and mask `(B, T)`, all others `(B, …)`; their
+            rows, one pass after the other, are longest first.
+        tokens_per_pass: See `cut_passes`.
+        pad_id: The tokenizer's padding id.
+        packed: See `cut_passes`.
+
+    Returns:
+        The passes, of the same kind and on the same device, and how many rows each has.
+    """
+    lengths = torch.cat([part[1].sum(1) for part in passes]).cpu().numpy()
+    widest = max(part[0].shape[1] for part in passes)
+    ids, mask = (
+        torch.cat([F.pad(part[at], (0, widest - part[at].shape[1]), value=fill) for part in passes])
+        for at, fill in ((0, pad_id), (1, 0))
+    )
+    others = [torch.cat([part[at] for part in passes]) for at in range(2, len(passes[0]))]
+    cut, sizes = [], []
+    for chosen in cut_even_passes(lengths, tokens_per_pass, packed):
+        rows = torch.from_numpy(chosen).to(ids.device)
+        width = max(1, int(lengths[chosen].max()))
+        tensors = (ids[rows, :width], mask[rows, :width], *(tensor[rows] for tensor in others))
+        cut.append(type(passes[0])(*tensors))
+        sizes.append(len(chosen))
+    return cut, sizes
 
 
 def padded(tokens: Sequence[np.ndarray], pad_id: int) -> tuple[Tensor, Tensor]:

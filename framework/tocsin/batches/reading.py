@@ -11,13 +11,18 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from tocsin.batches.corpus import SPLITS, Corpus, choose_rows
 from tocsin.errors import DataError
+from tocsin.labels.names import check_names
 from tocsin.labels.schemes import LabelScheme
 from tocsin.text.cleaners import Cleaner
 from tocsin.text.messages import read_messages
-from tocsin.text.readers import Reader, resolve_data_path
+from tocsin.text.readers import Reader, reader_for, resolve_data_paths
+from tocsin.text.reading import DataWarning
 from tocsin.text.splitters import Splitter, crossing_texts
 
 __all__ = ["SplitWarning", "assemble_corpus"]
+
+
+_LISTING = ("labels", "label", "tags", "tag", "categories", "category", "classes", "class", "topics", "topic")
 
 
 class SplitWarning(UserWarning):
@@ -38,11 +43,13 @@ def assemble_corpus(
     splitter: Splitter | None,
     max_messages: Mapping[str, int],
     seed: int,
+    on_error: Literal["raise", "skip"] = "raise",
+    path_columns: Mapping[str, str] | None = None,
 ) -> Corpus:
     """Read, clean, split and label the messages of some files.
 
     Args:
-        labels: Reads the targets.
+        labels: Reads the targets; its names are known.
         files: The files of each split, by its name; all under "train" where a splitter divides them.
         text: See `read_messages`.
         id: See `read_messages`.
@@ -54,14 +61,18 @@ def assemble_corpus(
         splitter: Divides the rows; None: the files are the splits.
         max_messages: Most messages of a split.
         seed: Draws them.
+        on_error: See `read_messages`; rows that are left out are counted in the corpus's facts, and said.
+        path_columns: See `read_messages`.
 
     Raises:
         DataError: A file or a row of it is faulty, or no message is left to train on.
         LabelError: A label is missing from the files, or has a value that means nothing.
     """
+    check_names(labels.names, type(labels).__name__)
     extra = list(dict.fromkeys([*labels.columns, *slices, *(splitter.columns if splitter else ())]))
     paths: dict[str, list[Path]] = {
-        split: [resolve_data_path(name) for name in names] for split, names in files.items()
+        split: [path for name in names for path in resolve_data_paths(name, reader)]
+        for split, names in files.items()
     }
     given = [path for split in SPLITS for path in paths[split]]
     for path in given:
@@ -71,22 +82,37 @@ def assemble_corpus(
                 file=path,
             )
     # All files in one call: ids are made unique over all of them, and types are compared between them.
-    messages = read_messages(
-        given,
-        text=text,
-        id=id,
-        lang=lang,
-        extra=extra,
-        cleaner=cleaner,
-        on_empty=on_empty,
-        reader=reader,
-        progress=True,
-    )
+    try:
+        messages = read_messages(
+            given,
+            text=text,
+            id=id,
+            lang=lang,
+            extra=extra,
+            cleaner=cleaner,
+            on_empty=on_empty,
+            reader=reader,
+            on_error=on_error,
+            progress=True,
+            path_columns=path_columns,
+        )
+    except DataError as error:
+        if advice := _advice(labels, error, reader):
+            raise DataError(f"{error}. {advice}") from None
+        raise
     table = messages.table
     facts = {
         name: getattr(messages, name)
         for name in ("dropped_empty", "kept_empty", "null_texts", "repeated_ids")
     }
+    if messages.skipped:
+        facts["skipped"] = len(messages.skipped)
+        first = "; ".join(map(str, messages.skipped[:3]))
+        rank_zero_warn(
+            f"{len(messages.skipped):,} rows cannot be read and are left out (on_error: skip): {first}"
+            f"{' …' if len(messages.skipped) > 3 else ''}",
+            category=DataWarning,
+        )
     if splitter is not None:
         division = splitter.split(table)
         split_names, crossing = np.asarray(division.names, dtype=object), division.crossing
@@ -113,3 +139,22 @@ def assemble_corpus(
     for sentence in crossing:
         rank_zero_warn(sentence, category=SplitWarning)
     return corpus
+
+
+def _advice(labels: LabelScheme, error: DataError, reader: Reader | None) -> str:
+    """Say how labels are read that one column lists, where the columns of all labels are missing; "" otherwise."""
+    if error.file is None or error.row is not None:
+        return ""
+    path = Path(error.file)
+    try:
+        existing = (reader or reader_for(path)).columns(path)
+    except DataError:
+        return ""
+    listing = next((name for name in existing if name.strip().casefold() in _LISTING), None)
+    if listing is None or any(name in existing for name in labels.columns):
+        return ""
+    names = ", ".join(labels.names[:3]) + (", …" if len(labels.names) > 3 else "")
+    return (
+        f"If {listing!r} lists the labels of a message, read it with the label scheme Lists: labels: {{class_path: "
+        f"Lists, init_args: {{column: {listing}, names: [{names}]}}}}"
+    )

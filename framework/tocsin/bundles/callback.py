@@ -1,22 +1,26 @@
 """Writes the bundle after a fit, from the best checkpoint."""
 
+import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from tocsin.arguments import CORE, Origin, RemembersArguments, fault_of_arguments
 from tocsin.bundles.card import model_card
+from tocsin.bundles.reading import SavedReading, saved_reading
 from tocsin.bundles.save import save_bundle
-from tocsin.errors import ConfigError
+from tocsin.errors import ConfigError, TrainingError
+from tocsin.files import FullDiskWarning, fallback_folder, file_sha256, is_no_room
 from tocsin.models.classifier import MultilabelClassifier
+from tocsin.models.non_finite import all_finite
 from tocsin.scores.table import ScoresTable
 from tocsin.text.cleaners import Cleaner
 
-__all__ = ["BundleWriter", "take_best"]
+__all__ = ["BundleWriter", "checkpoint_facts", "take_best", "where_there_is_room"]
 
 
 class BundleWriter(Callback):
@@ -64,7 +68,7 @@ class BundleWriter(Callback):
             or not trainer.is_global_zero
         ):
             return
-        take_best(trainer, pl_module)
+        facts = checkpoint_facts(trainer, take_best(trainer, pl_module))
         data: Any = getattr(trainer, "datamodule", None)
         if data is None or not hasattr(data, "cleaner"):
             rank_zero_info(
@@ -75,6 +79,10 @@ class BundleWriter(Callback):
         table = (
             ScoresTable.read(scores) if scores and scores.is_file() else pl_module.scores.get("validation")
         )
+        if table is not None:
+            table = _of_checkpoint(table, facts)
+        if table is not None and "run" in table.metadata:
+            facts["run"] = table.metadata["run"]
         card = model_card(
             self.name,
             pl_module,
@@ -85,16 +93,30 @@ class BundleWriter(Callback):
             plugins=self._plugins(data.cleaner, pl_module),
         )
         device = pl_module.device
-        save_bundle(
-            self.folder,
-            pl_module.cpu(),
-            cleaner=data.cleaner,
-            max_length=data.max_length,
-            card=card,
-            version=version("tocsin"),
-            origin=self.origin,
-        )
+        model = pl_module.cpu()
+
+        def save(folder: Path) -> None:
+            save_bundle(
+                folder,
+                model,
+                cleaner=data.cleaner,
+                max_length=data.max_length,
+                card=card,
+                version=version("tocsin"),
+                origin=self.origin,
+                facts=facts,
+                reading=self._reading(data),
+            )
+
+        self.folder = where_there_is_room(self.folder, save)
         pl_module.to(device)
+
+    def _reading(self, data: Any) -> SavedReading | None:
+        """How the data was read; None of a plugin's data that does not say."""
+        if not all(hasattr(data, name) for name in ("reader", "text", "id", "lang")):
+            return None
+        columns = {"text": data.text, "id": data.id, "lang": data.lang}
+        return saved_reading(data.reader, data.provenance().get("files", {}), columns, self.origin)
 
     def _plugins(self, cleaner: Cleaner, model: MultilabelClassifier) -> list[Origin]:
         """Return the distributions, beside ours, that offer what the bundle will name."""
@@ -109,12 +131,65 @@ class BundleWriter(Callback):
         return [part for part in (cleaner, model.pooling, model.head) if part is not None]
 
 
+def where_there_is_room(folder: Path, save: Callable[[Path], None]) -> Path:
+    """Save a bundle as `folder`; where its disk is full or read-only, below $TMPDIR, which is said.
+
+    Returns:
+        Where it lies.
+    """
+    try:
+        save(folder)
+        return folder
+    except Exception as error:
+        if not is_no_room(error):
+            raise
+        elsewhere = fallback_folder(folder.parent) / folder.name
+        warnings.warn(
+            f"The bundle {folder} cannot be written ({str(error).splitlines()[0]}); it goes to {elsewhere}.",
+            FullDiskWarning,
+            stacklevel=2,
+        )
+    elsewhere.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    save(elsewhere)
+    return elsewhere
+
+
 def take_best(trainer: Trainer, module: LightningModule) -> int | None:
-    """Give the module the best checkpoint's weights; return its optimiser steps, None where there is no best."""
+    """Give the module the best checkpoint's weights; return its optimiser steps, None where there is no best.
+
+    Raises:
+        TrainingError: A weight that a bundle would ship is not finite.
+    """
+    best, steps = getattr(trainer.checkpoint_callback, "best_model_path", ""), None
+    if best:
+        checkpoint = trainer.strategy.checkpoint_io.load_checkpoint(best)
+        module.on_load_checkpoint(checkpoint)
+        module.load_state_dict(checkpoint["state_dict"])
+        steps = int(checkpoint["global_step"])
+    if not all_finite(module.parameters()):
+        raise TrainingError(
+            "The weights are not finite, so that no bundle was written. Lower the learning rate, or use precision 32."
+        )
+    return steps
+
+
+def checkpoint_facts(trainer: Trainer, step: int | None) -> dict[str, str]:
+    """What a bundle notes of the checkpoint that it is made of: `checkpoint`, SHA-256 of the file, and its `step`."""
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-    if not best:
-        return None
-    checkpoint = trainer.strategy.checkpoint_io.load_checkpoint(best)
-    module.on_load_checkpoint(checkpoint)
-    module.load_state_dict(checkpoint["state_dict"])
-    return int(checkpoint["global_step"])
+    where = getattr(trainer.strategy.checkpoint_io, "where", Path)
+    file = where(Path(best)) if best else None  # a full disk may have sent it elsewhere, or nowhere
+    if file is None or not file.is_file():
+        return {}
+    return {"checkpoint": file_sha256(file), "step": str(step)}
+
+
+def _of_checkpoint(table: ScoresTable, facts: dict[str, str]) -> ScoresTable | None:
+    """The validation scores where they are those of the bundle's checkpoint, or do not say; else None, aloud."""
+    told = table.metadata.get("checkpoint")
+    if told is None or told == facts.get("checkpoint", told):
+        return table
+    rank_zero_warn(
+        "The validation scores are of another checkpoint than the bundle is made of, so its model card shows no "
+        "figures. Score again: tocsin validate."
+    )
+    return None

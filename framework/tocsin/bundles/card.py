@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tocsin.arguments import Origin
+from tocsin.bundles.card_parts import described, file_lines, requirements
+from tocsin.escaping import markdown_code, markdown_text
 from tocsin.models.classifier import MultilabelClassifier
 from tocsin.models.vocabulary import RowsInUse
 from tocsin.scores.report import assess, to_markdown
@@ -42,7 +44,7 @@ def model_card(
     """
     parts = [
         _front_matter(model),
-        f"# {name}",
+        f"# {markdown_text(name)}",
         "Multilabel text classifier, made by Tocsin. Give it batches of messages, not single ones: it is "
         "right about shares and "
         "trends before it is right about one message, and its output is no ground for action against a person.",
@@ -68,12 +70,12 @@ def _front_matter(model: MultilabelClassifier) -> str:
 def _data(facts: dict[str, Any], cleaner: str, max_length: int) -> str:
     files = facts.get("files", {})
     counts = facts.get("messages", {})
-    lines = [f"- File `{path.rsplit('/', 1)[-1]}`, SHA-256 `{digest}`" for path, digest in files.items()]
+    lines = file_lines(files)
     lines += ["- Messages: " + ", ".join(f"{split} {n:,}" for split, n in counts.items())] if counts else []
-    lines += [f"- {sentence}" for sentence in facts.get("crossing", [])]
+    lines += [f"- {markdown_text(sentence)}" for sentence in facts.get("crossing", [])]
     dropped = facts.get("read", {}).get("dropped_empty", 0)
     lines += [f"- Dropped as empty: {dropped:,}"] if dropped else []
-    lines.append(f"- Cleaning profile `{cleaner}`; texts are cut at {max_length} tokens")
+    lines.append(f"- Cleaning profile {markdown_code(cleaner)}; texts are cut at {max_length} tokens")
     if sampling := facts.get("sampling"):
         lines.append(
             f"- Training messages of rare labels were repeated: {sampling['method']}, threshold "
@@ -81,18 +83,11 @@ def _data(facts: dict[str, Any], cleaner: str, max_length: int) -> str:
             f"most {sampling['largest_factor']:.1f} times on average. Probabilities of such labels lean upwards"
         )
     if label_files := facts.get("label_files"):
-        named = [f"`{path.rsplit('/', 1)[-1]}` (SHA-256 `{digest}`)" for path, digest in label_files.items()]
-        lines.append(f"- Labels also from {', '.join(named)}")
+        lines += file_lines(label_files, "Labels also from")
     return "\n".join(lines)
 
 
 def _recipe(model: MultilabelClassifier) -> str:
-    def described(component: Any) -> str:
-        shown = ", ".join(
-            f"{key} {value}" for key, value in component.arguments.items() if value not in (None, "")
-        )
-        return f"{type(component).__name__}" + (f" ({shown})" if shown else "")
-
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     start = (
         f"head started from a linear probe (L2 {model.probe_l2:g})"
@@ -134,13 +129,14 @@ def _limits(model: MultilabelClassifier, table: ScoresTable | None, facts: dict[
     ]
     rare = _rare_labels(model.label_names, facts)
     if rare:
+        shown = markdown_text(", ".join(rare))
         lines.append(
-            f"- Fewer than {_FEW:,} positive training messages: {', '.join(rare)}. Read their figures with care."
+            f"- Fewer than {_FEW:,} positive training messages: {shown}. Read their figures with care."
         )
     if table is not None:
         languages = sorted({str(lang) for lang in table.column("lang") if lang is not None})
         shown = ", ".join(languages[:30]) if languages else "not stated by the data"
-        lines.append(f"- Evaluated languages: {shown}. Nothing is known of others.")
+        lines.append(f"- Evaluated languages: {markdown_text(shown)}. Nothing is known of others.")
     return "\n".join(lines)
 
 
@@ -161,11 +157,7 @@ def _loading(model: MultilabelClassifier, plugins: Sequence[Origin]) -> str:
     ]
     lines = ["```python", *code, "```"]
     if plugins:
-        needed = ", ".join(
-            f"`{plugin.distribution}=={plugin.version}`" if plugin.installable else f"`{plugin.distribution}`"
-            for plugin in plugins
-        )
-        lines = [f"Its components come from {needed}: install that beside Tocsin first.", "", *lines]
+        lines = [requirements(plugins), "", *lines]
     if native:
         lines += [
             "",
@@ -179,7 +171,7 @@ def _loading(model: MultilabelClassifier, plugins: Sequence[Origin]) -> str:
     lines += [
         "",
         'The vectors: `SentenceTransformer("bundle")`'
-        + (f"; texts take the prompt `{prompt}`, which it adds." if prompt else "."),
+        + (f"; texts take the prompt {markdown_code(prompt)}, which it adds." if prompt else "."),
     ]
     return "\n".join(lines)
 
@@ -192,19 +184,23 @@ def card_with_chain(card: str, chain: str, summary: str) -> str:
         chain: Names of the steps.
         summary: Markdown: figures, what it was fitted on.
     """
+    name = markdown_text(chain)
     kept = card.replace(
-        UNCALIBRATED, f"- Probabilities and decisions are those of the chain {chain}, see above."
+        UNCALIBRATED,
+        f"- Probabilities and decisions are those of the chain {name}, see above.",
     )
     before, heading, rest = kept.partition(_CHAIN + "\n")
     if heading:
         _, next_heading, after = rest.partition("\n## ")
         kept = before + (next_heading[1:] + after if next_heading else "")
     text = (
-        f"{_CHAIN}\n\n`tocsin.load(...).predict` and `tocsin predict` apply the chain {chain} to the raw scores; other "
+        f"{_CHAIN}\n\n`tocsin.load(...).predict` and `tocsin predict` apply the chain {name} to the raw scores; other "
         f"programs that load this folder give the raw ones.\n\n{summary}".rstrip()
         + "\n"
     )
-    place = next((at for mark in ("## Limits", "## How to load") if (at := kept.find(mark)) >= 0), len(kept))
+    # at the start of a line: a label may be called so
+    marks = ("\n## Limits", "\n## How to load")
+    place = next((at + 1 for mark in marks if (at := kept.find(mark)) >= 0), len(kept))
     return (
         kept[:place]
         + ("" if not kept[:place] or kept[:place].endswith("\n") else "\n")

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from tocsin.arguments import Origin, fault_of_arguments, is_plain
+from tocsin.bundle_files import (
+    CARD,
+    BundleWarning,
+    check_bundle,
+    noted_files,
+    read_bundle_file,
+    write_bundle_file,
+)
 from tocsin.bundles.card import card_with_chain
 from tocsin.bundles.ensemble_manifest import read_labelled_manifest
 from tocsin.bundles.load import Finder, check_columns, restore_chain
@@ -17,14 +27,14 @@ from tocsin.bundles.manifest import (
     SavedChain,
     SavedStep,
     chain_from_plain,
-    write_plain,
 )
+from tocsin.checksums import Entry
 from tocsin.errors import BundleError
 from tocsin.files import whole_file
 from tocsin.labels.schemes import check_same_labels
 from tocsin.scores.chain import Chain
 
-__all__ = ["check_room", "save_chain", "saved_chain"]
+__all__ = ["check_room", "check_same_network", "save_chain", "saved_chain"]
 
 
 def saved_chain(chain: Chain, origin: Callable[[type], Origin] | None = None) -> SavedChain:
@@ -59,7 +69,8 @@ def check_room(folder: Path, chain: Chain, *, force: bool) -> None:
     """Refuse, before anything is computed, a bundle that the chain cannot go into.
 
     Raises:
-        BundleError: `folder` is no bundle, or holds a chain and `force` is false.
+        BundleError: `folder` is no bundle, or holds a chain and `force` is false; or the chain was fitted on scores
+            of another network, as far as both say where they come from.
         LabelError: The chain's labels are not the bundle's.
         ConfigError: The chain reads a column that no bundle has.
     """
@@ -68,6 +79,7 @@ def check_room(folder: Path, chain: Chain, *, force: bool) -> None:
         chain.labels, manifest.labels, where=f"the bundle {folder}", what="the labels of the scores"
     )
     check_columns(chain)
+    check_same_network(chain.facts, manifest.facts, str(folder))
     if manifest.chain is not None and not force:
         run = manifest.chain.facts.get("run", "")
         raise BundleError(
@@ -76,12 +88,51 @@ def check_room(folder: Path, chain: Chain, *, force: bool) -> None:
         )
 
 
+def check_same_network(scores: Mapping[str, str], bundle: Mapping[str, str], where: str) -> None:
+    """Refuse scores of another network than a bundle's; say where nothing tells whether they are.
+
+    Args:
+        scores: `checkpoint`, `step` and `run` as the scores say them, where they do.
+        bundle: The same, as the bundle does.
+        where: What messages call the bundle.
+
+    Raises:
+        BundleError: The two come from different checkpoints or runs.
+    """
+    for key in ("checkpoint", "run"):
+        ours, theirs = scores.get(key), bundle.get(key)
+        if not ours or not theirs:
+            continue
+        if ours == theirs:
+            return
+        raise BundleError(
+            f"The scores are of another network than {where}: {_words(scores, key)}, and the bundle was made of "
+            f"{_words(bundle, key)}. What is fitted on one network's scores holds for no other. Give the scores that "
+            "lie in the bundle's own run, or score the messages again with it."
+        )
+    warnings.warn(
+        f"{where}: nothing tells whether the scores are of this bundle's network, since one of them does not say which "
+        "checkpoint or run it comes from. Make sure of it.",
+        BundleWarning,
+        stacklevel=3,
+    )
+
+
+def _words(facts: Mapping[str, str], key: str) -> str:
+    if key == "run":
+        return f"the run {facts['run']}"
+    step = f" (step {facts['step']})" if "step" in facts else ""
+    run = f" of the run {facts['run']}" if "run" in facts else ""
+    return f"the checkpoint {facts['checkpoint'][:12]}…{step}{run}"
+
+
 def save_chain(
     folder: str | Path, chain: Chain, registry: Finder, *, summary: str = "", force: bool = False
 ) -> None:
     """Write a chain into a bundle's `tocsin.json` and a section about it into its model card.
 
-    `tocsin.json` is replaced as a whole: who reads meanwhile sees the old chain or the new one.
+    `tocsin.json` is replaced as a whole: who reads meanwhile sees the old chain or the new one. A bundle with a damaged
+    file is left as it is.
 
     Args:
         folder: The bundle.
@@ -91,18 +142,24 @@ def save_chain(
         force: Replace a chain that the bundle has already.
 
     Raises:
-        BundleError: As in `check_room`, or a step cannot be kept as plain data and restored from it.
+        BundleError: As in `check_room`; the bundle is damaged; or a step cannot be kept as plain data and restored
+            from it.
         LabelError: The chain's labels are not the bundle's.
     """
     folder = Path(folder)
     check_room(folder, chain, force=force)
+    check_bundle(folder)
     saved = saved_chain(chain, registry.origin)
     plain: dict[str, Any] = json.loads(json.dumps(asdict(saved), allow_nan=False))
     _, fault = restore_chain(chain_from_plain(plain), registry, chain.labels, folder)
     if fault:
         raise BundleError(fault)
-    card = folder / "README.md"
-    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    card = folder / CARD
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    content = card_with_chain(text, saved.name, summary).encode("utf-8")
+    files = noted_files(folder, read_bundle_file(folder))
+    files[CARD] = Entry(hashlib.sha256(content).hexdigest(), len(content))
+    # First what decides: a kill in between leaves an old card, and whoever loads the bundle is told of that.
+    write_bundle_file(folder, asdict(replace(read_labelled_manifest(folder), chain=saved)), files)
     with whole_file(card) as part:
-        part.write_text(card_with_chain(text, saved.name, summary), encoding="utf-8")
-    write_plain(folder, asdict(replace(read_labelled_manifest(folder), chain=saved)))
+        part.write_bytes(content)

@@ -6,17 +6,17 @@ and nothing names code. Axes: N texts, E width of the vectors.
 """
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
 from tocsin.arguments import Origin
+from tocsin.bundle_files import CARD, FORMAT, MANIFEST, check_bundle, read_bundle_file, write_bundle_file
 from tocsin.bundles.canaries import CANARY_TEXTS
 from tocsin.bundles.files import (
     encoder_state,
@@ -25,23 +25,24 @@ from tocsin.bundles.files import (
     save_tensors,
     save_tokenizer,
 )
-from tocsin.bundles.load import Finder, build_component, refuse_foreign_code
+from tocsin.bundles.load import Finder, build_component, check_network_files, loading
 from tocsin.bundles.manifest import (
     DAMAGE,
-    FORMAT,
     ONLY_VECTORS,
     ComponentName,
+    canaries_of,
     component_of,
+    facts_of,
     max_length_of,
-    read_plain,
-    write_plain,
+    prompt_of,
 )
 from tocsin.bundles.predictor import VectorRunner
 from tocsin.bundles.save import named
-from tocsin.errors import BundleError, ConfigError, TocsinError
+from tocsin.errors import BundleError, TocsinError
 from tocsin.files import whole_folder
 from tocsin.models.distiller import Distiller
 from tocsin.models.encoders import TransformerEncoder
+from tocsin.text.inputs import as_texts
 
 __all__ = ["TOLERANCE", "EncoderBundle", "EncoderManifest", "load_encoder_bundle", "save_encoder_bundle"]
 
@@ -70,6 +71,7 @@ class EncoderManifest:
         width: E.
         canaries: Checked at load.
         written_by: Tocsin's version.
+        facts: What it was made of, where that was known: `run`, `checkpoint` (SHA-256 of the file) and `step`.
         kind: Of bundle.
         format: Of this file.
     """
@@ -81,6 +83,7 @@ class EncoderManifest:
     width: int
     canaries: list[VectorCanary]
     written_by: str
+    facts: dict[str, str] = field(default_factory=dict)
     kind: str = "encoder"
     format: int = FORMAT
 
@@ -108,16 +111,20 @@ class EncoderBundle:
         """The text itself: vectors are those of texts as they come, as in sentence-transformers."""
         return text
 
-    def encode(self, texts: Sequence[str], advance: Callable[[int], None] = lambda done: None) -> np.ndarray:
+    def encode(self, texts: Any, advance: Callable[[int], None] = lambda done: None) -> np.ndarray:
         """Vectors `(N, E)` float32 of texts; not normalised to length one.
 
         Args:
-            texts: As they come; the prompt is added here.
+            texts: As they come: a list, an array, a column, any iterable with an order; one str is one text. The
+                prompt is added here.
             advance: Called with the number of texts done since the last call.
-        """
-        return self.runner.vectors(texts, advance)
 
-    def predict(self, texts: Sequence[str]) -> NoReturn:
+        Raises:
+            DataError: It is no container of texts, or one of them is none; names its position.
+        """
+        return self.runner.vectors(as_texts(texts), advance)
+
+    def predict(self, texts: Any, langs: Any = None) -> NoReturn:
         """Refuse: an encoder has no labels.
 
         Raises:
@@ -134,6 +141,7 @@ def save_encoder_bundle(
     card: str,
     version: str,
     origin: Callable[[type], Origin] | None = None,
+    facts: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the bundle of a distilled encoder; the folder appears when it is whole, and was loaded again.
 
@@ -145,6 +153,7 @@ def save_encoder_bundle(
         version: Tocsin's, noted in the bundle.
         origin: Tells the distribution that offers a component, noted so that somebody without it learns what to
             install. None notes nothing.
+        facts: What the model was made of; see `EncoderManifest`.
 
     Raises:
         BundleError: Something stands there already; the pooling cannot be named as plain data; or the bundle, loaded
@@ -178,10 +187,11 @@ def save_encoder_bundle(
             width=runner.width,
             canaries=_canaries(runner),
             written_by=version,
+            facts=dict(facts or {}),
         )
         del runner  # its copy of the network, before another is loaded
-        (part / "README.md").write_text(card, encoding="utf-8")
-        write_plain(part, asdict(manifest))
+        (part / CARD).write_text(card, encoding="utf-8")
+        write_bundle_file(part, asdict(manifest))
         try:
             load_encoder_bundle(part, _VeryPooling(type(model.pooling)))
         except TocsinError as error:
@@ -227,16 +237,14 @@ def load_encoder_bundle(folder: str | Path, registry: Finder, device: str = "cpu
     """
     folder = Path(folder)
     manifest = _read(folder)
-    for name in ("config.json", "tokenizer_config.json"):
-        refuse_foreign_code(folder / name)
-    for name in ("model.safetensors", "tokenizer.json"):
-        if not (folder / name).is_file():
-            raise BundleError(f"{folder} lacks {name}; the bundle is incomplete. Copy the whole folder.")
+    check_bundle(folder)
+    check_network_files(folder)
     pooling = build_component(registry, "pooling", manifest.pooling)
     encoder = TransformerEncoder(str(folder), prompt=manifest.prompt)
     projection: nn.Linear | None = None
-    try:
+    with loading(folder):
         encoder.load()
+        _ = encoder.tokenizer
         pooling.build(encoder.config)
         if (folder / "pooling.safetensors").is_file() or pooling.state_dict():
             pooling.load_state_dict(load_file(folder / "pooling.safetensors"))
@@ -244,8 +252,6 @@ def load_encoder_bundle(folder: str | Path, registry: Finder, device: str = "cpu
             state = load_file(folder / "2_Dense" / "model.safetensors")
             projection = nn.Linear(encoder.width, manifest.width, bias="linear.bias" in state)
             projection.load_state_dict({name.removeprefix("linear."): value for name, value in state.items()})
-    except (ConfigError, SafetensorError, RuntimeError, KeyError, FileNotFoundError) as error:
-        raise BundleError(f"{folder}: the weights cannot be read or do not fit: {error}") from error
     bundle = EncoderBundle(
         folder, manifest, VectorRunner(encoder, pooling, projection, manifest.max_length, device)
     )
@@ -281,21 +287,22 @@ def _check(bundle: EncoderBundle) -> None:
 
 
 def _read(folder: Path) -> EncoderManifest:
-    plain = read_plain(folder)
+    plain = read_bundle_file(folder)
     try:
         if plain["kind"] != "encoder":
             raise ValueError(f"kind {plain['kind']!r}")
         return EncoderManifest(
-            prompt=str(plain["prompt"]),
+            prompt=prompt_of(plain),
             max_length=max_length_of(plain),
             pooling=component_of(plain["pooling"]),
             projected=bool(plain["projected"]),
             width=int(plain["width"]),
             canaries=[
-                VectorCanary(str(c["text"]), str(c["tokens"]), [float(v) for v in c["vector"]])
-                for c in plain["canaries"]
+                VectorCanary(text, str(canary["tokens"]), vector)
+                for text, canary, vector in canaries_of(plain, "vector", int(plain["width"]))
             ],
             written_by=str(plain["written_by"]),
+            facts=facts_of(plain),
         )
     except DAMAGE as error:
-        raise BundleError(f"{folder / 'tocsin.json'} is damaged: {type(error).__name__} {error}.") from error
+        raise BundleError(f"{folder / MANIFEST} is damaged: {type(error).__name__} {error}.") from error

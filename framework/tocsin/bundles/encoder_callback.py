@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from tocsin.arguments import Origin, fault_of_arguments
-from tocsin.bundles.callback import take_best
+from tocsin.bundles.callback import checkpoint_facts, take_best, where_there_is_room
 from tocsin.bundles.encoder import save_encoder_bundle
 from tocsin.bundles.encoder_card import encoder_card
 from tocsin.errors import ConfigError
@@ -58,12 +58,18 @@ class EncoderBundleWriter(Callback):
         length = int(getattr(data, "max_length", min(_LENGTH, positions or _LENGTH)))
         facts = data.provenance() if hasattr(data, "provenance") else {}
         device = pl_module.device
-        save_encoder_bundle(
-            self.folder,
-            pl_module.cpu(),
-            max_length=length,
-            card=encoder_card(self.name, pl_module, facts, max_length=length, step=step),
-            version=version("tocsin"),
-            origin=self.origin,
-        )
+        model = pl_module.cpu()
+
+        def save(folder: Path) -> None:
+            save_encoder_bundle(
+                folder,
+                model,
+                max_length=length,
+                card=encoder_card(self.name, model, facts, max_length=length, step=step),
+                version=version("tocsin"),
+                origin=self.origin,
+                facts=checkpoint_facts(trainer, step),
+            )
+
+        self.folder = where_there_is_room(self.folder, save)
         pl_module.to(device)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from tocsin.bundles.card_parts import described, file_lines
+from tocsin.escaping import markdown_code, markdown_text
 from tocsin.models.distiller import Distiller
 from tocsin.models.matching import Figures
 from tocsin.models.vocabulary import RowsInUse
@@ -25,7 +27,7 @@ def encoder_card(
     """
     parts = [
         "---\npipeline_tag: sentence-similarity\ntags:\n- sentence-transformers\n- feature-extraction\n- tocsin\n---",
-        f"# {name}",
+        f"# {markdown_text(name)}",
         "Multilingual sentence encoder, distilled by Tocsin: its vectors of a sentence and of its translations are "
         "to be those that the teacher has of the English sentence.",
         "## Data",
@@ -45,10 +47,7 @@ def encoder_card(
 
 
 def _data(facts: dict[str, Any], max_length: int) -> str:
-    lines = [
-        f"- File `{path.rsplit('/', 1)[-1]}`, SHA-256 `{digest}`"
-        for path, digest in facts.get("files", {}).items()
-    ]
+    lines = file_lines(facts.get("files", {}))
     counts = facts.get("pairs", {})
     if isinstance(counts, dict) and counts and all(isinstance(n, int) for n in counts.values()):
         lines.append("- Pairs: " + ", ".join(f"{split} {n:,}" for split, n in counts.items()))
@@ -56,30 +55,24 @@ def _data(facts: dict[str, Any], max_length: int) -> str:
     return "\n".join(lines)
 
 
-def _described(component: Any) -> str:
-    arguments = getattr(component, "arguments", {})
-    shown = ", ".join(f"{key} {value}" for key, value in arguments.items() if value not in (None, ""))
-    return type(component).__name__ + (f" ({shown})" if shown else "")
-
-
 def _recipe(model: Distiller) -> str:
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     rows = any(isinstance(module, RowsInUse) for module in model.encoder.modules())
     losses = [
-        f"{weight:g} × {_described(loss)}"
+        f"{weight:g} × {described(loss)}"
         for loss, weight in zip(model.losses, model.loss_weights, strict=True)
     ]
     projection = model.projection
     lines = {
-        "Student": _described(model.encoder),
-        "Pooling": _described(model.pooling),
+        "Student": described(model.encoder),
+        "Pooling": described(model.pooling),
         "Projection": "none"
         if projection is None
         else f"a trained linear layer, {projection.in_features} to {projection.out_features}; part of the vectors",
-        "Teacher": f"{_described(model.teacher.encoder)}, at most {model.teacher.max_length} tokens",
+        "Teacher": f"{described(model.teacher.encoder)}, at most {model.teacher.max_length} tokens",
         "Losses": "; ".join(losses),
-        "Optimiser": _described(model.optimizer),
-        "Schedule": _described(model.schedule),
+        "Optimiser": described(model.optimizer),
+        "Schedule": described(model.schedule),
         "Gradient clip": "none" if model.gradient_clip is None else f"{model.gradient_clip:g}",
         "Trained weights": f"{trained:,}" + (" (embedding rows in use only)" if rows else ""),
     }
@@ -99,7 +92,9 @@ def _figures(history: list[Figures], step: int | None) -> str:
         "summed over the width.\n\n" + matching_table(before, after)
     )
     return text + (
-        f"\n\nLanguages under {_LOW}: {', '.join(low)}." if low else f"\n\nNo language is under {_LOW}."
+        f"\n\nLanguages under {_LOW}: {markdown_text(', '.join(low))}."
+        if low
+        else f"\n\nNo language is under {_LOW}."
     )
 
 
@@ -111,7 +106,7 @@ def matching_table(before: Figures | None, after: Figures) -> str:
         earlier = [f"{before.matching[lang]:.3f}" if lang in before.matching else ""] if before else []
         rows.append(
             [
-                lang,
+                markdown_text(lang),
                 f"{after.sentences[lang]:,}",
                 *earlier,
                 f"{after.matching[lang]:.3f}",
@@ -141,6 +136,7 @@ def _loading(model: Distiller) -> str:
     if prompt:
         lines += [
             "",
-            f"Texts take the prompt `{prompt}`; all of these add it. With transformers alone, add it yourself.",
+            f"Texts take the prompt {markdown_code(prompt)}; all of these add it. With transformers alone, add it "
+            "yourself.",
         ]
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """An ensemble as a bundle: one folder with its members' bundles inside, loaded and used like any other.
 
-    tocsin.json          labels, members with the hashes of their files, the fitted ensembler, canaries, the chain
+    tocsin.json          labels, members, size and SHA-256 of each file below, the fitted ensembler, canaries, the chain
     members/NAME/        a member's bundle, whole
     README.md            model card
 
@@ -8,12 +8,14 @@ What a member made of its scores by a chain of its own is put aside: raw scores 
 nothing names code to import. Axes: M members, N texts, L labels.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
+from tocsin.bundle_files import BundleWarning, check_bundle
 from tocsin.bundles.canaries import TOLERANCE, check_canaries
 from tocsin.bundles.ensemble_manifest import (
     MEMBERS,
@@ -24,7 +26,6 @@ from tocsin.bundles.ensemble_manifest import (
 )
 from tocsin.bundles.load import (
     Bundle,
-    BundleWarning,
     Finder,
     build_component,
     load_bundle,
@@ -33,8 +34,8 @@ from tocsin.bundles.load import (
 )
 from tocsin.bundles.manifest import kind_of
 from tocsin.bundles.predictions import PredictsLabels
+from tocsin.bundles.predictor import TokenCounts
 from tocsin.errors import BundleError
-from tocsin.files import file_sha256
 from tocsin.scores.chain import Chain
 from tocsin.scores.members import with_labels_in_order
 from tocsin.scores.roles import Ensembler
@@ -90,34 +91,45 @@ class EnsembleBundle(PredictsLabels):
         langs: Sequence[str | None] | None = None,
         advance: Callable[[int], None] = lambda done: None,
     ) -> list[ScoresTable]:
-        """Raw scores of each member, labels in the ensemble's order; arguments as in `predict`.
+        """Raw scores of each member, labels in the ensemble's order; arguments as in `counted_scores`."""
+        return [table for table, _ in self._member_scores(texts, langs, advance)]
 
-        A text counts as done, for `advance`, when all members have seen it.
-        """
+    def _member_scores(
+        self, texts: Sequence[str], langs: Sequence[str | None] | None, advance: Callable[[int], None]
+    ) -> list[tuple[ScoresTable, TokenCounts]]:
         seen = told = 0
 
         def step(done: int) -> None:
             nonlocal seen, told
             seen += done
             whole = seen // len(self.members)
-            advance(whole - told)
+            advance(whole - told)  # a text is done when all members have seen it
             told = whole
 
-        return [
-            with_labels_in_order(
-                member.raw_scores(texts, langs, step), self.labels, f"The member {saved.name}"
-            )
-            for member, saved in zip(self.members, self.manifest.members, strict=True)
-        ]
+        found = []
+        for member, saved in zip(self.members, self.manifest.members, strict=True):
+            table, counts = member.counted_scores(texts, langs, step)
+            found.append((with_labels_in_order(table, self.labels, f"The member {saved.name}"), counts))
+        return found
 
-    def raw_scores(
+    def counted_scores(
         self,
         texts: Sequence[str],
         langs: Sequence[str | None] | None = None,
         advance: Callable[[int], None] = lambda done: None,
-    ) -> ScoresTable:
-        """Joint scores of texts, before any chain; arguments as in `predict`."""
-        return self.ensembler.apply(self.member_scores(texts, langs, advance)).uncalibrated()
+    ) -> tuple[ScoresTable, TokenCounts]:
+        """Joint scores of texts, before any chain; see `PredictsLabels`.
+
+        Tokens are counted over all members. A joint score needs the score of each, so a text is readable where every
+        member can read it.
+        """
+        tables, counts = zip(*self._member_scores(texts, langs, advance), strict=True)
+        joint = TokenCounts(
+            np.sum([each.tokens for each in counts], axis=0),
+            np.sum([each.unknown for each in counts], axis=0),
+            np.all([each.readable for each in counts], axis=0),
+        )
+        return self.ensembler.apply(list(tables)).uncalibrated(), joint
 
     def encode(self, texts: Sequence[str]) -> NoReturn:
         """Refuse: an ensemble has no vectors of its own.
@@ -151,9 +163,8 @@ def load_ensemble(folder: Path, registry: Finder, device: str = "cpu") -> Ensemb
         BundleError: Incomplete, altered, or for a component that nobody here offers. The ensembler is one that cannot
             be done without: the scores of a single member are not the ensemble's.
     """
-    import warnings
-
     manifest = read_ensemble_manifest(folder)
+    check_bundle(folder)
     ensembler = _ensembler(manifest, registry, folder)
     members = [_member(folder, saved, manifest.labels, registry, device) for saved in manifest.members]
     chain, no_chain = (
@@ -175,13 +186,13 @@ def load_ensemble(folder: Path, registry: Finder, device: str = "cpu") -> Ensemb
 
 
 def open_member(folder: Path, name: str, registry: Finder, device: str = "cpu") -> Bundle:
-    """Load a member's bundle for its raw scores, and check its canaries.
+    """Load a member's bundle, whose files were checked, for its raw scores, and check its canaries.
 
     Raises:
         BundleError: As `load_bundle`; names the member.
     """
     try:
-        bundle = open_bundle(folder, registry, device, with_chain=False)
+        bundle = open_bundle(folder, registry, device, with_chain=False, checked=True)
         check_canaries(bundle.manifest, bundle.predictor, bundle.cleaner, str(folder))
     except BundleError as error:
         raise BundleError(f"The member {name}: {error}") from error
@@ -221,15 +232,6 @@ def _ensembler(manifest: EnsembleManifest, registry: Finder, folder: Path) -> En
 
 def _member(folder: Path, saved: SavedMember, labels: Sequence[str], registry: Finder, device: str) -> Bundle:
     place = folder / MEMBERS / saved.folder
-    for path, digest in saved.files.items():
-        file = place / path
-        if not file.is_file():
-            raise BundleError(f"{file} is missing; the ensemble is incomplete. Copy the whole folder.")
-        if file_sha256(file) != digest:
-            raise BundleError(
-                f"{file} is not the file that the ensemble was written with (its SHA-256 differs). Take the folder "
-                "afresh; a member is changed by writing a new ensemble."
-            )
     bundle = open_member(place, saved.name, registry, device)
     if sorted(bundle.labels) != sorted(labels):
         raise BundleError(f"{place} has the labels {list(bundle.labels)}, and the ensemble {list(labels)}.")

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from tocsin.arguments import Origin
 from tocsin.bundles.card import UNCALIBRATED
+from tocsin.bundles.card_parts import requirements
+from tocsin.escaping import markdown_code, markdown_text
 
 __all__ = ["ensemble_card"]
 
@@ -25,7 +27,7 @@ def ensemble_card(
         plugins: The distributions, beside Tocsin, without which the bundle does not load.
     """
     rows = [
-        f"- `members/{folder}`: {member}"
+        f"- {markdown_code(f'members/{folder}')}: {markdown_text(member)}"
         + ("; its own calibration and decision rule are not used" if has_chain else "")
         for member, folder, has_chain in members
     ]
@@ -36,25 +38,17 @@ def ensemble_card(
         'bundle.predict(["a message"]).probabilities  # (1, L)',
         "```",
     ]
-    needed = [
-        f"`{plugin.distribution}=={plugin.version}`" if plugin.installable else f"`{plugin.distribution}`"
-        for plugin in plugins
-    ]
-    if needed:
-        loading = [
-            f"Its components come from {', '.join(needed)}: install that beside Tocsin first.",
-            "",
-            *loading,
-        ]
+    if plugins:
+        loading = [requirements(plugins), "", *loading]
     parts = [
         "---\npipeline_tag: text-classification\ntags:\n- text-classification\n- multilabel\n- tocsin\n- ensemble\n---",
-        f"# {name}",
+        f"# {markdown_text(name)}",
         "Ensemble of multilabel text classifiers, made by Tocsin. Give it batches of messages, not single ones: it is "
         "right about shares and trends before it is right about one message, and its output is no ground for action "
         "against a person.",
         "## Members",
-        f"{len(members)} networks, whose raw scores are combined by {ensembler}. Each has its own model card in its "
-        "folder, with its data, recipe and limits.\n\n" + "\n".join(rows),
+        f"{len(members)} networks, whose raw scores are combined by {markdown_text(ensembler)}. Each has its own model "
+        "card in its folder, with its data, recipe and limits.\n\n" + "\n".join(rows),
         "## Figures",
         figures.rstrip(),
         "## Limits",

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from tocsin.bundle_files import FORMAT, MANIFEST, read_bundle_file
 from tocsin.bundles.manifest import (
     DAMAGE,
-    FORMAT,
     Manifest,
     SavedChain,
+    canaries_of,
     chain_from_plain,
     kind_of,
+    labels_of,
     read_manifest,
-    read_plain,
     threshold_of,
 )
+from tocsin.bundles.reading import SavedReading
 from tocsin.errors import BundleError
 from tocsin.labels.schemes import label_digest
 
@@ -28,12 +30,12 @@ __all__ = [
     "SavedMember",
     "read_ensemble_manifest",
     "read_labelled_manifest",
+    "remembered_reading",
 ]
 
 MEMBERS = "members"
 """The folder, inside an ensemble's, that holds the members' bundles."""
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,10 @@ class SavedMember:
     Args:
         name: As reports call it.
         folder: Its folder's name in `members/`.
-        files: Path inside that folder to SHA-256; the model card, which anybody may edit, is left out.
     """
 
     name: str
     folder: str
-    files: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,11 @@ class EnsembleManifest:
     kind: str = "ensemble"
     format: int = FORMAT
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What its joint scores say they were made with."""
+        return {"checkpoint": self.ensemble.digest or ""}
+
 
 def read_labelled_manifest(folder: Path) -> Manifest | EnsembleManifest:
     """Read `tocsin.json` of a bundle that predicts labels: of one network, or of an ensemble.
@@ -102,14 +107,27 @@ def read_labelled_manifest(folder: Path) -> Manifest | EnsembleManifest:
     return read_ensemble_manifest(folder) if kind_of(folder) == "ensemble" else read_manifest(folder)
 
 
+def remembered_reading(folder: Path) -> SavedReading | None:
+    """How the files of a bundle's fit were read; of an ensemble, where its members' were read alike.
+
+    Raises:
+        BundleError: As `read_labelled_manifest`.
+    """
+    manifest = read_labelled_manifest(folder)
+    if isinstance(manifest, Manifest):
+        return manifest.reading
+    first, *others = (read_manifest(folder / MEMBERS / each.folder).reading for each in manifest.members)
+    return first if all(other == first for other in others) else None
+
+
 def read_ensemble_manifest(folder: Path) -> EnsembleManifest:
     """Read and check an ensemble's `tocsin.json`.
 
     Raises:
         BundleError: Missing, not JSON, of another format or kind, or with a value of the wrong kind.
     """
-    path = folder / "tocsin.json"
-    plain = read_plain(folder)
+    path = folder / MANIFEST
+    plain = read_bundle_file(folder)
     if plain.get("kind") != "ensemble":
         raise BundleError(f"{folder} is no ensemble's bundle.")
     try:
@@ -124,9 +142,7 @@ def read_ensemble_manifest(folder: Path) -> EnsembleManifest:
 
 
 def _manifest(plain: dict[str, Any]) -> EnsembleManifest:
-    labels = plain["labels"]
-    if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
-        raise ValueError("labels are no list of names")
+    labels = labels_of(plain)
     members = [_member(each) for each in plain["members"]]
     for what, values in (
         ("names", [each.name for each in members]),
@@ -146,8 +162,8 @@ def _manifest(plain: dict[str, Any]) -> EnsembleManifest:
         ensemble=ensemble,
         threshold=threshold_of(plain),
         canaries=[
-            EnsembleCanary(str(each["text"]), [float(p) for p in each["probabilities"]])
-            for each in plain["canaries"]
+            EnsembleCanary(text, probabilities)
+            for text, _, probabilities in canaries_of(plain, "probabilities", len(labels))
         ],
         written_by=str(plain["written_by"]),
         labels_digest=str(plain["labels_digest"]),
@@ -156,18 +172,8 @@ def _manifest(plain: dict[str, Any]) -> EnsembleManifest:
 
 
 def _member(plain: Any) -> SavedMember:
-    name, folder, files = plain["name"], plain["folder"], plain["files"]
+    name, folder = plain["name"], plain["folder"]
     if not isinstance(name, str) or not isinstance(folder, str) or not _FOLDER.fullmatch(folder):
         # A path would be an invitation to read files elsewhere.
         raise ValueError(f"{folder!r} is no member's folder")
-    for path, digest in files.items():
-        steps = PurePosixPath(path).parts
-        if (
-            not steps
-            or path.startswith("/")
-            or ".." in steps
-            or "\\" in path
-            or not _SHA256.fullmatch(digest)
-        ):
-            raise ValueError(f"{path!r} with {digest!r} is no file of the member {name}")
-    return SavedMember(name, folder, {str(path): str(digest) for path, digest in files.items()})
+    return SavedMember(name, folder)

@@ -3,28 +3,31 @@
 Axes: N texts, L labels, D width.
 """
 
-import json
+import contextlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from tocsin.arguments import CORE, Origin
+from tocsin.bundle_files import BundleWarning, check_bundle
 from tocsin.bundles.canaries import check_canaries
 from tocsin.bundles.manifest import ComponentName, Manifest, SavedChain, read_manifest
-from tocsin.bundles.predictions import BundleWarning, Predictions, PredictsLabels, table_of_texts
-from tocsin.bundles.predictor import Predictor
+from tocsin.bundles.predictions import Predictions, PredictsLabels, table_of_texts
+from tocsin.bundles.predictor import Predictor, TokenCounts
 from tocsin.errors import BundleError, ConfigError, TocsinError
 from tocsin.models.encoders import TransformerEncoder
+from tocsin.models.model_files import check_model_files, check_tensors
 from tocsin.models.native_head import NativeHead
 from tocsin.scores.chain import STEPS, Chain, check_applies
 from tocsin.scores.table import ScoresTable
+from tocsin.text.inputs import as_texts, has_content
 
 __all__ = [
     "ROLES",
@@ -34,9 +37,10 @@ __all__ = [
     "Predictions",
     "build_component",
     "check_columns",
+    "check_network_files",
     "load_bundle",
+    "loading",
     "open_bundle",
-    "refuse_foreign_code",
     "restore_chain",
 ]
 
@@ -82,21 +86,34 @@ class Bundle(PredictsLabels):
 
     def clean(self, text: str) -> str:
         """What the training texts went through."""
-        return self.cleaner.clean(text)
+        return self._cleaned(as_texts([text], "text"))[0]
 
-    def raw_scores(
+    def _cleaned(self, texts: Sequence[str]) -> list[str]:
+        # As reading does for a fit: a cleaner may cut a surrogate pair.
+        return [self.cleaner.clean(text).encode("utf-8", "replace").decode("utf-8") for text in texts]
+
+    def counted_scores(
         self,
         texts: Sequence[str],
         langs: Sequence[str | None] | None = None,
         advance: Callable[[int], None] = lambda done: None,
-    ) -> ScoresTable:
-        """Logits of texts, before any chain; arguments as in `predict`."""
-        logits = self.predictor.logits([self.clean(text) for text in texts], advance)
-        return table_of_texts(self.labels, logits, langs)
+    ) -> tuple[ScoresTable, TokenCounts]:
+        """Logits of texts, before any chain; see `PredictsLabels`."""
+        cleaned = self._cleaned(texts)
+        logits, counts = self.predictor.counted_logits(cleaned, advance)
+        seen = np.array([has_content(text) for text in cleaned], dtype=bool)
+        return table_of_texts(self.labels, logits, langs), replace(counts, readable=counts.readable & seen)
 
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors `(N, D)` float32 of texts, cleaned first; not normalised to length one."""
-        return self.predictor.vectors([self.clean(text) for text in texts])
+    def encode(self, texts: Any) -> np.ndarray:
+        """Vectors `(N, D)` float32 of texts, cleaned first; not normalised to length one.
+
+        Args:
+            texts: A list, an array, a column, any iterable with an order; one str is one text.
+
+        Raises:
+            DataError: It is no container of texts, or one of them is none; names its position.
+        """
+        return self.predictor.vectors(self._cleaned(as_texts(texts)))
 
 
 def load_bundle(folder: str | Path, registry: Finder, device: str = "cpu") -> Bundle:
@@ -117,24 +134,30 @@ def load_bundle(folder: str | Path, registry: Finder, device: str = "cpu") -> Bu
     return bundle
 
 
-def open_bundle(folder: Path, registry: Finder, device: str = "cpu", *, with_chain: bool = True) -> Bundle:
+def open_bundle(
+    folder: Path, registry: Finder, device: str = "cpu", *, with_chain: bool = True, checked: bool = False
+) -> Bundle:
     """Load a bundle without a look at its canaries; arguments and errors as those of `load_bundle`.
 
-    Without `with_chain` the bundle gives raw scores, whatever chain it has.
+    Args:
+        folder: The bundle.
+        registry: Gives its components.
+        device: Where to compute.
+        with_chain: Without it the bundle gives raw scores, whatever chain it has.
+        checked: Whether somebody has just checked its files: those of a member are its ensemble's.
     """
     manifest = read_manifest(folder)
+    if not checked:
+        check_bundle(folder)
     inner = folder / manifest.encoder
-    for name in ("config.json", "tokenizer_config.json"):
-        refuse_foreign_code(inner / name)
-    for name in ("model.safetensors", "tokenizer.json"):
-        if not (inner / name).is_file():
-            raise BundleError(f"{inner} lacks {name}; the bundle is incomplete. Copy the whole folder.")
+    check_network_files(inner)
     head = build_component(registry, "head", manifest.head)
     pooling = None if manifest.pooling is None else build_component(registry, "pooling", manifest.pooling)
     cleaner = build_component(registry, "cleaner", manifest.cleaner)
     encoder = TransformerEncoder(str(inner), prompt=manifest.prompt)
-    try:
+    with loading(folder, lambda: _another_version(manifest.head.origin, registry.origin(type(head)))):
         encoder.load()
+        _ = encoder.tokenizer
         head.build(encoder.config, len(manifest.labels), encoder.pooler)
         if isinstance(head, NativeHead):
             head.load_native_state(load_file(inner / "model.safetensors"))
@@ -146,11 +169,6 @@ def open_bundle(folder: Path, registry: Finder, device: str = "cpu", *, with_cha
             # A file where none is wanted is an error too: the pooling is not the one that was trained.
             if weights.is_file() or pooling.state_dict():
                 pooling.load_state_dict(load_file(weights))
-    except (ConfigError, SafetensorError, RuntimeError, KeyError, FileNotFoundError) as error:
-        raise BundleError(
-            f"{folder}: the weights cannot be read or do not fit: {error}"
-            f"{_another_version(manifest.head.origin, registry.origin(type(head)))}"
-        ) from error
     predictor = Predictor(encoder, head, pooling, len(manifest.labels), manifest.max_length, device)
     chain, no_chain = (
         (None, "")
@@ -205,7 +223,7 @@ def restore_chain(
     except TocsinError as error:
         raise BundleError(f"{folder}: the chain {saved.name} does not fit this bundle: {error}") from error
     # Last, so that what is wrong is named where that is known.
-    if saved.digest is not None and saved.digest != _content_digest(saved):
+    if saved.digest != _content_digest(saved):
         anew = "fit the chain anew: tocsin calibrate --force"
         if chain.ensembler is not None:
             anew = "write it anew: tocsin ensemble"
@@ -233,22 +251,38 @@ def check_columns(chain: Chain) -> None:
         )
 
 
-def refuse_foreign_code(path: Path) -> None:
-    """Refuse a configuration file that cannot be read, or that names code of its own.
+def check_network_files(folder: Path) -> None:
+    """Refuse a folder that transformers cannot read whole, or that names code, a hub or sizes without weights.
 
     Raises:
         BundleError: As said.
     """
+    for name in ("config.json", "tokenizer_config.json", "model.safetensors", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise BundleError(f"{folder} lacks {name}; the bundle is incomplete. Copy the whole folder.")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(f"{path} cannot be read: {error}.") from error
-    if not isinstance(config, dict):
-        raise BundleError(f"{path} is damaged: it holds {type(config).__name__}, and a mapping is wanted.")
-    if "auto_map" in config:
+        check_model_files(folder)
+        for path in (folder.parent if folder.name == "encoder" else folder).glob("*.safetensors"):
+            check_tensors(path)
+    except ConfigError as error:
+        raise BundleError(str(error)) from error
+
+
+@contextlib.contextmanager
+def loading(folder: Path, hint: Callable[[], str] = str) -> Iterator[None]:
+    """Make a BundleError of whatever the libraries raise while they read a bundle's weights and tokenizer."""
+    try:
+        yield
+    except BundleError:
+        raise
+    except BaseException as error:
+        # A fault inside a library written in Rust is no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise BundleError(
-            f"{path} names code of its own (auto_map); a Tocsin bundle never does, and it is not run."
-        )
+            f"{folder}: the weights or the tokenizer cannot be read, or do not fit: "
+            f"{str(error) if isinstance(error, TocsinError) else f'{type(error).__name__}: {error}'}{hint()}"
+        ) from error
 
 
 def _missing(role: str, named: ComponentName, unknown: str) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tocsin.arguments import Origin
+from tocsin.bundle_files import FORMAT, MANIFEST, read_bundle_file, write_bundle_file
+from tocsin.bundles.reading import SavedReading, reading_from_plain
 from tocsin.errors import BundleError
-from tocsin.files import whole_file
 from tocsin.labels.schemes import label_digest
 from tocsin.scores.chain import STEPS
 
@@ -19,29 +19,32 @@ __all__ = [
     "AN_ENSEMBLE",
     "CHAIN_FORMAT",
     "DAMAGE",
-    "FORMAT",
     "ONLY_VECTORS",
+    "LONGEST_TEXT",
     "Canary",
     "ComponentName",
     "Manifest",
     "SavedChain",
     "SavedStep",
+    "canaries_of",
     "chain_from_plain",
     "component_of",
+    "facts_of",
     "kind_of",
+    "labels_of",
     "max_length_of",
+    "prompt_of",
     "read_manifest",
-    "read_plain",
     "threshold_of",
     "write_manifest",
-    "write_plain",
 ]
 
-FORMAT = 1
 CHAIN_FORMAT = 1
+LONGEST_TEXT = 10_000
+"""Characters of a prompt or a canary text at most."""
+_MOST_CANARIES, _MOST_LABELS = 100, 100_000
 DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 """What is raised where `tocsin.json` holds something else than was written."""
-_NAME = "tocsin.json"
 
 ONLY_VECTORS = (
     "is the bundle of an encoder: it gives vectors (tocsin.load(folder).encode(texts)) and has no labels to predict. "
@@ -108,9 +111,9 @@ class SavedChain:
     Args:
         labels: Names in order that it was fitted for.
         steps: In the order in which they are applied.
-        facts: What it was fitted on.
+        facts: What it was fitted on, see `tocsin.scores.chain.Chain`.
         format: Of this part of the file.
-        digest: Of all this when it was fitted; None where none was noted, as before Tocsin noted any.
+        digest: Of all this when it was fitted; None before `saved_chain` has made it.
     """
 
     labels: list[str]
@@ -147,7 +150,9 @@ class Manifest:
         canaries: Checked at load.
         written_by: Tocsin's version.
         labels_digest: Of `labels`.
+        facts: What it was made of, where that was known: `run`, `checkpoint` (SHA-256 of the file) and `step`.
         chain: From raw scores to decisions; None before `tocsin calibrate`.
+        reading: How the files of the fit were read; None where that is not known.
         format: Of this file.
     """
 
@@ -162,20 +167,15 @@ class Manifest:
     canaries: list[Canary]
     written_by: str
     labels_digest: str
+    facts: dict[str, str] = field(default_factory=dict)
     chain: SavedChain | None = None
+    reading: SavedReading | None = None
     format: int = FORMAT
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write a classifier's `tocsin.json`; see `write_plain`."""
-    write_plain(folder, asdict(manifest))
-
-
-def write_plain(folder: Path, plain: dict[str, Any]) -> None:
-    """Write `tocsin.json`, whole or not at all; last of all files: a folder without it is known to be incomplete."""
-    text = json.dumps(plain, indent=2, ensure_ascii=False)
-    with whole_file(folder / _NAME) as part:
-        part.write_text(text + "\n", encoding="utf-8")
+    """Write a classifier's `tocsin.json`; see `write_bundle_file`."""
+    write_bundle_file(folder, asdict(manifest))
 
 
 def kind_of(folder: Path) -> str:
@@ -184,30 +184,7 @@ def kind_of(folder: Path) -> str:
     Raises:
         BundleError: No bundle, or one of another format.
     """
-    return str(read_plain(folder).get("kind", "classifier"))
-
-
-def read_plain(folder: Path) -> dict[str, Any]:
-    """The mapping that `tocsin.json` holds, of whatever kind of bundle.
-
-    Raises:
-        BundleError: Missing, not JSON, or of another format.
-    """
-    path = folder / _NAME
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite)
-    except FileNotFoundError:
-        raise BundleError(
-            f"{folder} holds no {_NAME}, so it is no Tocsin bundle, or one whose writing was cut short. "
-            "Wanted the folder `bundle` of a "
-            "run."
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(f"{path} cannot be read as JSON: {error}.") from error
-    if not isinstance(plain, dict) or plain.get("format") != FORMAT:
-        found = plain.get("format") if isinstance(plain, dict) else type(plain).__name__
-        raise BundleError(f"{path} is of format {found!r}; this version of Tocsin reads format {FORMAT}.")
-    return plain
+    return str(read_bundle_file(folder).get("kind", "classifier"))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -216,8 +193,8 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         BundleError: Missing, not JSON, of another format or kind, or with a value of the wrong kind.
     """
-    path = folder / _NAME
-    plain = read_plain(folder)
+    path = folder / MANIFEST
+    plain = read_bundle_file(folder)
     if plain.get("kind") == "encoder":
         raise BundleError(f"{folder} {ONLY_VECTORS}")
     if plain.get("kind") == "ensemble":
@@ -231,13 +208,6 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path}: the label names do not match their digest; they were changed or put in another order."
         )
     return manifest
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"it holds {text}, and a bundle holds finite numbers alone")
-    return number
 
 
 def _origin(plain: Any) -> Origin | None:
@@ -276,8 +246,8 @@ def chain_from_plain(plain: Any) -> SavedChain:
         raise ValueError("the chain's labels are no list of names")
     if not isinstance(facts, dict):
         raise ValueError("the chain's facts are no mapping")
-    digest = plain.get("digest")
-    if digest is not None and not isinstance(digest, str):
+    digest = plain["digest"]
+    if not isinstance(digest, str):
         raise ValueError("the chain's digest is no text")
     return SavedChain(labels, steps, {str(key): str(value) for key, value in facts.items()}, digest=digest)
 
@@ -293,6 +263,56 @@ def component_of(value: Any) -> ComponentName:
         # A dotted path would be an invitation to import something.
         raise ValueError(f"{name!r} is no component's short name")
     return ComponentName(name, arguments, _origin(value.get("origin")))
+
+
+def prompt_of(plain: dict[str, Any]) -> str:
+    """What is put before each text; ValueError for what is none, or longer than any text."""
+    prompt = plain["prompt"]
+    if not isinstance(prompt, str) or len(prompt) > LONGEST_TEXT:
+        raise ValueError(f"the prompt is no text of at most {LONGEST_TEXT:,} characters")
+    return prompt
+
+
+def canaries_of(plain: dict[str, Any], key: str, width: int) -> list[tuple[str, dict[str, Any], list[float]]]:
+    """Text, mapping and numbers of each canary; at least one and at most 100, since all are computed at each load.
+
+    Args:
+        plain: What `tocsin.json` holds.
+        key: Of the numbers.
+        width: How many numbers each has.
+
+    Raises:
+        KeyError, TypeError, ValueError: They are none.
+    """
+    canaries = plain["canaries"]
+    if not isinstance(canaries, list) or not 0 < len(canaries) <= _MOST_CANARIES:
+        raise ValueError(f"there are no canaries, or more than {_MOST_CANARIES}")
+    found = []
+    for canary in canaries:
+        text, numbers = canary["text"], canary[key]
+        if not isinstance(text, str) or len(text) > LONGEST_TEXT:
+            raise ValueError(f"a canary is no text of at most {LONGEST_TEXT:,} characters")
+        if not isinstance(numbers, list) or len(numbers) != width:
+            raise ValueError(f"the canary {text[:40]!r} has not {width} {key}")
+        found.append((text, canary, [float(number) for number in numbers]))
+    return found
+
+
+def labels_of(plain: dict[str, Any]) -> list[str]:
+    """Label names in order; ValueError for what is none."""
+    labels = plain["labels"]
+    named = isinstance(labels, list) and all(isinstance(name, str) for name in labels)
+    if not named or not 0 < len(labels) <= _MOST_LABELS:
+        raise ValueError(f"labels are no list of names, or more than {_MOST_LABELS:,}")
+    return list(labels)
+
+
+def facts_of(plain: dict[str, Any]) -> dict[str, str]:
+    """What a bundle was made of; ValueError for what is no mapping."""
+    facts = plain["facts"]
+    if not isinstance(facts, dict):
+        raise ValueError("the facts are no mapping")
+    return {str(key): str(value) for key, value in facts.items()}
 
 
 def max_length_of(plain: dict[str, Any]) -> int:
@@ -314,23 +334,23 @@ def threshold_of(plain: dict[str, Any]) -> float:
 def _manifest(plain: dict[str, Any]) -> Manifest:
     if plain["encoder"] not in (".", "encoder"):
         raise ValueError(f"encoder folder {plain['encoder']!r}")
-    labels = plain["labels"]
-    if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
-        raise ValueError("labels are no list of names")
+    labels = labels_of(plain)
     return Manifest(
         labels=labels,
         cleaner=component_of(plain["cleaner"]),
-        prompt=str(plain["prompt"]),
+        prompt=prompt_of(plain),
         max_length=max_length_of(plain),
         encoder=plain["encoder"],
         head=component_of(plain["head"]),
         pooling=None if plain["pooling"] is None else component_of(plain["pooling"]),
         threshold=threshold_of(plain),
         canaries=[
-            Canary(str(c["text"]), str(c["tokens"]), [float(p) for p in c["probabilities"]])
-            for c in plain["canaries"]
+            Canary(text, str(canary["tokens"]), probabilities)
+            for text, canary, probabilities in canaries_of(plain, "probabilities", len(labels))
         ],
         written_by=str(plain["written_by"]),
         labels_digest=str(plain["labels_digest"]),
+        facts=facts_of(plain),
         chain=None if plain.get("chain") is None else chain_from_plain(plain["chain"]),
+        reading=reading_from_plain(plain.get("reading"), _origin),
     )

@@ -2,10 +2,11 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tocsin.arguments import Origin, RemembersArguments, fault_of_arguments
+from tocsin.bundle_files import CARD
 from tocsin.bundles.canaries import make_canaries
 from tocsin.bundles.files import (
     encoder_state,
@@ -16,6 +17,7 @@ from tocsin.bundles.files import (
 )
 from tocsin.bundles.manifest import ComponentName, Manifest, write_manifest
 from tocsin.bundles.predictor import Predictor
+from tocsin.bundles.reading import SavedReading
 from tocsin.bundles.verify import verify_written
 from tocsin.errors import BundleError
 from tocsin.files import whole_folder
@@ -36,6 +38,8 @@ def save_bundle(
     card: str,
     version: str,
     origin: Callable[[type], Origin] | None = None,
+    facts: Mapping[str, str] | None = None,
+    reading: SavedReading | None = None,
 ) -> Path:
     """Write the bundle of a trained classifier; the folder appears when it is whole.
 
@@ -54,6 +58,8 @@ def save_bundle(
         version: Tocsin's, noted in the bundle.
         origin: Tells the distribution that offers a component, noted so that somebody without it learns what to
             install: a registry's `origin`. None notes nothing.
+        facts: What the model was made of; see `Manifest`.
+        reading: How the files of the fit were read, for `predict` to read such files alike.
 
     Raises:
         BundleError: Something stands there already; cleaner, pooling or head cannot be named as plain data; or the
@@ -90,7 +96,7 @@ def save_bundle(
                 f"{folder} was not written, since the trained network gives NaN for some texts."
             )
         del predictor  # its copy of the network, before verify_written loads another
-        (part / "README.md").write_text(card, encoding="utf-8")
+        (part / CARD).write_text(card, encoding="utf-8")
         write_manifest(
             part,
             Manifest(
@@ -105,6 +111,8 @@ def save_bundle(
                 canaries=canaries,
                 written_by=version,
                 labels_digest=model.labels.digest,
+                facts=dict(facts or {}),
+                reading=reading,
             ),
         )
         verify_written(part, folder, model, cleaner, origin)

@@ -1,25 +1,23 @@
 """Writing an ensemble's bundle: its members' bundles, copied, and the fitted ensembler as plain data."""
 
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from tocsin.bundle_files import CARD, copy_bundle, write_bundle_file
 from tocsin.bundles.canaries import CANARY_TEXTS
 from tocsin.bundles.chain import saved_chain
 from tocsin.bundles.ensemble import EnsembleBundle, load_ensemble, open_member
 from tocsin.bundles.ensemble_manifest import MEMBERS, EnsembleCanary, EnsembleManifest, SavedMember
 from tocsin.bundles.load import Finder, build_component, check_columns
-from tocsin.bundles.manifest import Manifest, kind_of, read_manifest, write_plain
+from tocsin.bundles.manifest import Manifest, kind_of, read_manifest
 from tocsin.errors import BundleError, LabelError
-from tocsin.files import file_sha256, whole_folder
+from tocsin.files import whole_folder
 from tocsin.labels.schemes import label_digest
 from tocsin.scores.chain import Chain
 
 __all__ = ["check_members", "folder_names", "save_ensemble"]
-
-_CARD = "README.md"
 
 
 def check_members(
@@ -115,8 +113,8 @@ def save_ensemble(
         saved = []
         for (name, source), inner in zip(members, folder_names(names), strict=True):
             place = part / MEMBERS / inner
-            shutil.copytree(source, place)
-            saved.append(SavedMember(name, inner, _hashes(place)))
+            copy_bundle(source, place)
+            saved.append(SavedMember(name, inner))
         manifest = EnsembleManifest(
             labels=list(chain.labels),
             members=saved,
@@ -127,8 +125,8 @@ def save_ensemble(
             labels_digest=label_digest(chain.labels),
         )
         canaries = _canaries(part, manifest, chain, registry, folder)
-        (part / _CARD).write_text(card, encoding="utf-8")
-        write_plain(part, {**asdict(manifest), "canaries": [asdict(canary) for canary in canaries]})
+        (part / CARD).write_text(card, encoding="utf-8")
+        write_bundle_file(part, {**asdict(manifest), "canaries": [asdict(canary) for canary in canaries]})
         try:
             load_ensemble(part, registry)
         except Exception as error:  # a plugin's component may raise anything
@@ -137,14 +135,6 @@ def save_ensemble(
                 f"{str(error).replace(str(part), str(folder))}"
             ) from error
     return folder
-
-
-def _hashes(place: Path) -> dict[str, str]:
-    return {
-        path.relative_to(place).as_posix(): file_sha256(path)
-        for path in sorted(place.rglob("*"))
-        if path.is_file() and path != place / _CARD
-    }
 
 
 def _canaries(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tocsin.cli.evaluate import check_groups, json_text, write_text
 from tocsin.cli.judging import add_judging, refuse_leftovers
 from tocsin.errors import ConfigError, DataError, PluginError
+from tocsin.escaping import print_lines
 from tocsin.labels.schemes import check_same_labels
 from tocsin.plugins import Calibrator, DecisionRule
 from tocsin.plugins.diagnosis import Diagnosis
@@ -56,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
 
     from tocsin.scores.calibrating import assess_chain
     from tocsin.scores.calibration_report import report_sections
-    from tocsin.scores.chain import Chain, fit_chain
+    from tocsin.scores.chain import Chain, facts_of, fit_chain
     from tocsin.scores.sections import render_sections
     from tocsin.scores.statistics import affordable_draws
     from tocsin.scores.table import ScoresTable
@@ -66,7 +67,8 @@ def main(argv: Sequence[str]) -> int:
     if options.bundle is not None:
         from tocsin.bundles.chain import check_room
 
-        check_room(Path(options.bundle), Chain(labels=table.labels, **steps), force=options.force)
+        planned = Chain(labels=table.labels, facts=facts_of(table), **steps)
+        check_room(Path(options.bundle), planned, force=options.force)
     others = [ScoresTable.read(path) for path in options.apply]
     for path, other in zip(options.apply, others, strict=True):
         check_same_labels(
@@ -247,7 +249,7 @@ def _write(
     write_text(folder / "report.md", text)
     for path, table in zip(paths, applied, strict=True):
         table.write(folder / _target(path))
-    print(f"Written: {folder}")
+    print_lines(f"Written: {folder}")
 
 
 def _save(bundle: Path, name: str, report: ChainReport, registry: Registry, force: bool) -> None:
@@ -257,4 +259,6 @@ def _save(bundle: Path, name: str, report: ChainReport, registry: Registry, forc
 
     summary = sections_to_markdown(report_sections(report, name=name))
     save_chain(bundle, report.chain, registry, summary=summary, force=force)
-    print(f"{bundle}: predictions are now those of {report.chain.name}; raw probabilities stay available.")
+    print_lines(
+        f"{bundle}: predictions are now those of {report.chain.name}; raw probabilities stay available."
+    )

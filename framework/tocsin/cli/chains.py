@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tocsin.bundles.load import BundleWarning, restore_chain
 from tocsin.bundles.manifest import read_manifest
+from tocsin.files import file_sha256
 from tocsin.plugins.registry import Registry
 from tocsin.scores.chain import Chain
 
@@ -23,8 +24,8 @@ def chain_beside(checkpoint: Path, registry: Registry) -> Chain | None:
         registry: Offers the steps.
 
     Returns:
-        None where there is no such bundle, it has no chain, or its chain needs a plugin that is not in use here (then
-        with a warning).
+        None where there is no such bundle, or it has no chain; with a warning, where it was made of another checkpoint,
+        or its chain needs a plugin that is not in use here.
 
     Raises:
         BundleError: The bundle is damaged.
@@ -42,6 +43,15 @@ def chain_beside(checkpoint: Path, registry: Registry) -> Chain | None:
     folder = written[max(written)]
     manifest = read_manifest(folder)
     if manifest.chain is None:
+        return None
+    told = manifest.facts.get("checkpoint")
+    if told is not None and told != file_sha256(checkpoint):
+        warnings.warn(
+            f"{folder} was made of another {checkpoint.name} than stands here now, so its chain {manifest.chain.name} "
+            "is not applied: figures of this test are of raw scores, on from .5.",
+            BundleWarning,
+            stacklevel=2,
+        )
         return None
     chain, fault = restore_chain(manifest.chain, registry, manifest.labels, folder)
     if fault:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+
+from tocsin.cli.options import OptionParser
+from tocsin.escaping import print_lines
 
 HELP = "compare two scores files of the same messages: differences with intervals, then p-values"
 
@@ -27,7 +29,7 @@ def main(argv: list[str]) -> int:
     from tocsin.errors import ConfigError
     from tocsin.text.progress import table_console
 
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="tocsin compare", description=f"C{HELP[1:]}: differences are first minus second."
     )
     parser.add_argument(
@@ -93,5 +95,5 @@ def main(argv: list[str]) -> int:
     else:
         table_console().print(render_sections(comparison_sections(pair, found, per_label=options.labels)))
         if options.output is not None:
-            print(f"Written: {options.output}")
+            print_lines(f"Written: {options.output}")
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import shutil
 import textwrap
@@ -10,7 +9,9 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from tocsin.cli.options import OptionParser
 from tocsin.errors import ConfigError, did_you_mean
+from tocsin.escaping import print_lines
 from tocsin.plugins.roles import ROLES, TASKS
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     """List roles and their components, one role's components, or one component's options."""
     from tocsin.plugins.manager import load_plugins
 
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="tocsin components",
         description="List what a YAML file may name, by role; with a component's name, its options.",
     )
@@ -59,21 +60,21 @@ def _print_role(registry: Registry, role: str) -> None:
     from tocsin.plugins.docstrings import short_description
 
     components = registry.components(role)
-    print(f"{role}:")
+    print_lines(f"{role}:")
     if not components:
-        print("  (none)")
+        print_lines("  (none)")
     width = max(map(len, components), default=0)
     for name, component in components.items():
         source = registry.source(component)
         offered = "" if source == "tocsin" else f" [{source}]"
-        print(f"  {name:<{width}}  {short_description(component)}{offered}")
+        print_lines(f"  {name:<{width}}  {short_description(component)}{offered}")
 
 
 def _print_off(registry: Registry) -> None:
     if registry.off:
-        print("\nPlugins that are off:")
+        print_lines("\nPlugins that are off:")
         for plugin in registry.off:
-            print(f"  {plugin}")
+            print_lines(f"  {plugin}")
 
 
 def _print_component(registry: Registry, component: type, role: str) -> None:
@@ -81,32 +82,32 @@ def _print_component(registry: Registry, component: type, role: str) -> None:
     from tocsin.plugins.signatures import parameters_of, type_words
 
     origin = registry.origin(component)
-    print(f"{component.__name__}  ({role.replace('_', ' ')}, from {origin}; {component.__module__})\n")
+    print_lines(f"{component.__name__}  ({role.replace('_', ' ')}, from {origin}; {component.__module__})\n")
     for paragraph in description(component).split("\n\n"):
         # A list keeps its lines, running text is filled.
         listed = paragraph.lstrip().startswith(("1.", "- ")) or "\n    " in paragraph
-        print(paragraph if listed else _filled(paragraph), end="\n\n")
+        print_lines(f"{paragraph if listed else _filled(paragraph)}\n")
     options = parameters_of(component)
     if role in TASKS:
         options.pop("labels", None)  # filled from the top-level key
-    print("Options:" if options else "It has no options.")
+    print_lines("Options:" if options else "It has no options.")
     meanings = argument_descriptions(component)
     for name, option in options.items():
         default = "required" if option.required else f"default: {_yaml(option.default)}"
-        print(f"  {name}: {type_words(option.annotation)}; {default}")
+        print_lines(f"  {name}: {type_words(option.annotation)}; {default}")
         if meanings.get(name):
-            print(_filled(meanings[name], indent=" " * 6))
+            print_lines(_filled(meanings[name], indent=" " * 6))
     place = _place(registry, role)
     if place is not None:
-        print(f"\nIn a YAML file, at {'.'.join(place)}:")
-        print(f"  {_spec(place[-1], component.__name__, options)}")
+        print_lines(f"\nIn a YAML file, at {'.'.join(place)}:")
+        print_lines(f"  {_spec(place[-1], component.__name__, options)}")
         if getattr(component, "needs", None) == "tokens":
-            print("  pooling: null")
+            print_lines("  pooling: null")
         first = next(iter(options.values()), None)
         if first is not None:
             value = "VALUE" if first.required else _yaml(first.default)
             flag = f"--{'.'.join([*place, 'init_args', first.name])} {shlex.quote(value)}"
-            print(f"On the command line, after --{'.'.join(place)} {component.__name__}:\n  {flag}")
+            print_lines(f"On the command line, after --{'.'.join(place)} {component.__name__}:\n  {flag}")
 
 
 def _filled(text: str, indent: str = "") -> str:

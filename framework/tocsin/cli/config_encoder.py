@@ -104,17 +104,10 @@ def encoder_of_config(name: str, registry: Registry | None = None) -> ConfigEnco
 
 
 def _read(file: Path) -> dict[str, Any]:
-    import yaml
-
     from tocsin.errors import ConfigError
-    from tocsin.plugins.strict_yaml import strict_load
+    from tocsin.plugins.strict_yaml import read_yaml
 
-    try:
-        given = strict_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"There is no configuration file {str(file)!r}.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}") from error
+    given = read_yaml(file)
     if not isinstance(given, dict):
         raise ConfigError(f"{file}: a mapping with data and model is wanted.")
     return given

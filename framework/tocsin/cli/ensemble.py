@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tocsin.cli.evaluate import check_groups, json_text, model_names, write_text
 from tocsin.cli.judging import add_judging, refuse_leftovers
 from tocsin.errors import ConfigError, PluginError
+from tocsin.escaping import print_lines
 from tocsin.plugins import Ensembler
 from tocsin.plugins.diagnosis import Diagnosis
 from tocsin.plugins.given import read_arguments
@@ -96,11 +97,11 @@ def main(argv: Sequence[str]) -> int:
     else:
         table_console().print(render_sections(ensemble_sections(report)))
     if options.output is not None:
-        written = _write(Path(options.output), report)
+        written = _write(Path(options.output), report, registry)
         if members.bundles:
             written.append(_save(Path(options.output), report, members))
         if not options.json:
-            print("Written:\n" + "\n".join(f"  {path}" for path in written))
+            print_lines("Written:\n" + "\n".join(f"  {path}" for path in written))
     return 0
 
 
@@ -220,10 +221,13 @@ def _read(options: Any) -> _Members:
     names = model_names([Path(path) for path in options.scores], read, options.name)
     bundles = [Path(path) for path in options.bundle]
     if bundles:
+        from tocsin.bundles.chain import check_same_network
         from tocsin.bundles.load import ROLES
         from tocsin.bundles.save_ensemble import check_members
 
-        check_members(bundles, names, read[0].labels, load_plugins(roles=ROLES))
+        manifests = check_members(bundles, names, read[0].labels, load_plugins(roles=ROLES))
+        for manifest, folder, table in zip(manifests, bundles, read, strict=True):
+            check_same_network(table.metadata, manifest.facts, str(folder))
     tables = aligned_members(read, options.scores)
     tests = None
     if options.test:
@@ -245,7 +249,8 @@ def _read(options: Any) -> _Members:
     return _Members(names, tables, tests, bundles)
 
 
-def _write(folder: Path, report: EnsembleReport) -> list[Path]:
+def _write(folder: Path, report: EnsembleReport, registry: Registry) -> list[Path]:
+    from tocsin.bundles.chain import saved_chain
     from tocsin.scores.ensemble_report import ensemble_sections, ensemble_to_dict
     from tocsin.scores.sections import sections_to_markdown
 
@@ -256,7 +261,9 @@ def _write(folder: Path, report: EnsembleReport) -> list[Path]:
     for split, judgement in (("validation", report.fitted), ("test", report.tested)):
         if judgement is not None:
             path = folder / "scores" / f"{split}.parquet"
-            judgement.joint.write(path)
+            # What the bundle of this ensemble says, too: a chain is fitted on the scores of one and no other.
+            told = {"checkpoint": saved_chain(report.chain, registry.origin).digest or ""}
+            replace(judgement.joint, metadata={**judgement.joint.metadata, **told}).write(path)
             written.append(path)
     return written
 

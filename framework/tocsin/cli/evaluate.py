@@ -8,6 +8,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tocsin.cli.options import OptionParser
+from tocsin.escaping import json_escaped, print_lines
+from tocsin.privacy import with_shown_paths
+
 if TYPE_CHECKING:
     from tocsin.plugins.registry import Registry
     from tocsin.scores.sections import Section
@@ -74,7 +78,7 @@ def main(argv: list[str]) -> int:
     else:
         table_console().print(render_sections([*sections(results, per_label=options.labels), *added]))
         if options.output is not None:
-            print(f"Written: {options.output}")
+            print_lines(f"Written: {options.output}")
     return 0
 
 
@@ -86,7 +90,6 @@ def _write_figures(
     Where matplotlib is missing there are none, and what would add it is said.
     """
     import re
-    import sys
 
     from tocsin.errors import ConfigError
     from tocsin.scores.figures import figures
@@ -101,7 +104,7 @@ def _write_figures(
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] != "matplotlib":
                 raise
-            print("No figures: pip install 'tocsin[figures]' adds matplotlib.", file=sys.stderr)
+            print_lines("No figures: pip install 'tocsin[figures]' adds matplotlib.", stderr=True)
             return {}
         try:
             target.mkdir(parents=True, exist_ok=True)
@@ -140,20 +143,20 @@ def model_names(
                 "is wanted."
             )
         return list(given)
-    for names in (
-        [table.metadata.get("run") or path.stem for table, path in zip(tables, paths, strict=True)],
-        [str(path) for path in paths],
-    ):
-        if len(set(names)) == len(names):
-            return names
-    raise ConfigError("The same scores file was given twice. Tell them apart with --name.")
+    names = [table.metadata.get("run") or path.stem for table, path in zip(tables, paths, strict=True)]
+    if len(set(names)) == len(names):
+        return names
+    files = {str(path): None for path in paths}
+    if len(files) < len(paths):
+        raise ConfigError("The same scores file was given twice. Tell them apart with --name.")
+    return list(with_shown_paths(files))
 
 
 def json_text(data: object) -> str:
     """Return indented JSON with a last newline; undefined figures are null already."""
     import json
 
-    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_escaped(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -213,7 +216,7 @@ def check_threshold(threshold: float) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tocsin evaluate", description=f"P{HELP[1:]}.")
+    parser = OptionParser(prog="tocsin evaluate", description=f"P{HELP[1:]}.")
     parser.add_argument(
         "--scores",
         nargs="+",

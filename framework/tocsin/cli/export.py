@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tocsin.errors import BundleError, ConfigError, TocsinError
+from tocsin.escaping import print_lines
 from tocsin.plugins import Exporter
 from tocsin.plugins.diagnosis import Diagnosis
 from tocsin.plugins.manager import load_plugins
@@ -48,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
         target.rmdir()
     with whole_folder(target) as part:
         _export(exporter, bundle, part, f"{type(exporter).__name__} ({registry.origin(type(exporter))})")
-    print(target)
+    print_lines(target)
     return 0
 
 

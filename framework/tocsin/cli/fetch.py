@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from tocsin.cli.options import OptionParser
 from tocsin.errors import ConfigError, did_you_mean
+from tocsin.escaping import print_lines
 from tocsin.plugins.discovery import DATASETS, Declared
 from tocsin.plugins.functions import functions, load_function, switched_off
 
@@ -16,7 +17,7 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str]) -> int:
     """List data sets, or fetch one into a folder."""
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="tocsin fetch", description="Fetch a data set that a plugin offers; without a name, list them."
     )
     parser.add_argument("name", nargs="?", help="the data set")
@@ -37,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"There is no data set {options.name!r}.{hint} Known: {known}.")
     folder = _folder(options.data)
     path: Path = load_function(sets[options.name])(folder)
-    print(f"{options.name}: {path}")
+    print_lines(f"{options.name}: {path}")
     return 0
 
 
@@ -55,9 +56,9 @@ def _folder(given: str) -> Path:
 
 def _list(sets: dict[str, Declared]) -> int:
     if not sets:
-        print("No installed plugin offers a data set.")
+        print_lines("No installed plugin offers a data set.")
         return 0
     width = max(map(len, sets))
     for name, entry in sets.items():
-        print(f"{name:<{width}}  {entry.summary} [{entry.distribution} {entry.version}]")
+        print_lines(f"{name:<{width}}  {entry.summary} [{entry.distribution} {entry.version}]")
     return 0

@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,20 @@ from lightning.pytorch.callbacks import Callback
 from tocsin.bundles.callback import BundleWriter
 from tocsin.bundles.encoder_callback import EncoderBundleWriter
 from tocsin.cli.chains import chain_beside
+from tocsin.cli.execution import execute, session, short
 from tocsin.cli.noise import without_noise
 from tocsin.cli.parser import Config
 from tocsin.cli.resuming import begin_again, continued_run, with_config
 from tocsin.cli.verbs import CORE_VERBS
 from tocsin.errors import ConfigError
+from tocsin.escaping import rich_text, terminal_lines, terminal_text
 from tocsin.plugins.manager import load_plugins
-from tocsin.plugins.parsing import instantiate
+from tocsin.plugins.parsing import instantiate_with_names
 from tocsin.plugins.registry import Registry
 from tocsin.text.progress import table_console
 from tocsin.training.checkpoints import BestCheckpoint
 from tocsin.training.curves import TensorBoardCurves
+from tocsin.training.disk import DiskCheck
 from tocsin.training.figures import FiguresAfterTest
 from tocsin.training.heat_map import MatchingHeatMap
 from tocsin.training.loggers import RunCsvLogger, RunTensorBoardLogger
@@ -72,7 +74,7 @@ def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> in
     if continued is not None and continued.completed:
         print(_completed(continued.folder))
         return 0
-    built = instantiate(call.parser, call.config, registry)
+    built = instantiate_with_names(call.parser, call.config, registry)
     if verb == "test":
         built.model.chain = chain_beside(Path(str(call.config.ckpt_path)), registry)
     run = (
@@ -83,24 +85,21 @@ def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> in
     if continued is not None and continued.checkpoint is None:
         begin_again(run.path)
     bundle = _bundle_folder(run)
-    error: BaseException | None = None
-    try:
-        registry.notify("tocsin_run_started", run=run)
-        with without_noise():
-            text = call.text(keep_checkpoint=verb != "fit")
-            trainer = _trainer(verb, run, built.trainer, text, bundle, registry)
-            _execute(trainer, verb, built.model, built.data, call.config.ckpt_path)
-    except BaseException as stop:
-        error = stop
-        raise
-    finally:
-        try:
-            registry.notify("tocsin_run_ended", run=run, error=error)
-        finally:
-            run.close()
+    with session(run, verb, argv, registry), without_noise():
+        text = call.text(keep_checkpoint=verb != "fit")
+        trainer = _trainer(verb, run, built.trainer, text, bundle, registry)
+        execute(trainer, verb, built.model, built.data, call.config.ckpt_path)
+        bundle = _written(trainer, bundle)
     if is_first_rank():
         _report(verb, run, built.model, built.data, bundle, registry)
     return 0
+
+
+def _written(trainer: Trainer, bundle: Path) -> Path:
+    """Return where the fit's bundle lies: a full disk may have sent it elsewhere."""
+    callbacks: list[Callback] = getattr(trainer, "callbacks", [])
+    writers = [each for each in callbacks if isinstance(each, BundleWriter | EncoderBundleWriter)]
+    return next((writer.folder for writer in writers if writer.folder.is_dir()), bundle)
 
 
 def _missing_plugins(argv: Sequence[str], registry: Registry) -> str:
@@ -144,7 +143,7 @@ def _checkpoint(given: str | None, config_file: Path | None, runs: str, name: st
     # Resolved: latest-fit will be another folder tomorrow, and the path is kept in the run's config.
     beside = None if config_file is None else config_file.resolve().parent / "checkpoints" / "best.ckpt"
     if beside is not None and beside.is_file():
-        return str(beside)
+        return short(beside)
     latest = Path(runs, name, "latest-fit", "config.yaml")
     hint = f" For the latest fit: --config {latest}" if latest.is_file() else ""
     raise ConfigError(
@@ -154,9 +153,9 @@ def _checkpoint(given: str | None, config_file: Path | None, runs: str, name: st
 
 
 def _completed(folder: Path) -> str:
-    last = _short(folder / "checkpoints" / "last.ckpt")
+    last = short(folder / "checkpoints" / "last.ckpt")
     return (
-        f"The run {_short(folder)} is complete: there is nothing to resume. To train it further, raise "
+        f"The run {short(folder)} is complete: there is nothing to resume. To train it further, raise "
         f"trainer.max_epochs and give --ckpt_path {last}; a fit without --resume begins a new run."
     )
 
@@ -203,6 +202,7 @@ def _callbacks(
     if settings.get("enable_checkpointing") is not False:
         if not _has(given, BestCheckpoint):
             added.append(BestCheckpoint(dirpath=str(run.checkpoints)))
+        added.append(DiskCheck(str(bundle)))
         scores = str(run.scores / "validation.parquet")
         # Each knows its own kind of model.
         added.append(BundleWriter(str(bundle), name=run.name, scores=scores, origin=registry.origin))
@@ -223,31 +223,6 @@ def _loggers(verb: str, run: Run, given: Any) -> Any:
     # a validation draws nothing
     events = [] if verb == "validate" else [RunTensorBoardLogger(str(run.path))]
     return [*events, *own, *users]
-
-
-def _execute(trainer: Trainer, verb: str, model: Any, data: Any, checkpoint: str | None) -> None:
-    interrupt = signal.getsignal(signal.SIGINT)
-    try:
-        if verb == "fit":
-            trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        else:
-            score = trainer.validate if verb == "validate" else trainer.test
-            score(model, datamodule=data, ckpt_path=checkpoint, weights_only=True, verbose=False)
-    except MisconfigurationException as error:
-        raise ConfigError(str(error)) from error
-    except RuntimeError as error:
-        if str(error).startswith("Early stopping conditioned on metric"):
-            raise ConfigError(f"trainer.callbacks: {error}") from error
-        raise
-    except SystemExit as stop:
-        # Lightning turns Ctrl+C into exit code 1; shells and schedulers want to know that it was an
-        # interrupt.
-        if isinstance(stop.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from stop
-        raise
-    finally:
-        if interrupt is not None:
-            signal.signal(signal.SIGINT, interrupt)
 
 
 def _report(verb: str, run: Run, model: Any, data: Any, bundle: Path, registry: Registry) -> None:
@@ -274,15 +249,15 @@ def _report(verb: str, run: Run, model: Any, data: Any, bundle: Path, registry: 
         console.print(render_sections([*sections(result), *registry.report_sections(table)]))
     else:
         console.print(f"No scores: this run had no {stage} messages.")
-    folder = _short(run.path)
-    console.print(f"\nRun: {folder}")
+    folder = short(run.path)
+    console.print(terminal_lines(f"\nRun: {folder}"), highlight=False, soft_wrap=True)
     if verb == "fit":
         console.print("Next:")
         best = (run.checkpoints / "best.ckpt").is_file()
-        made = _short(bundle) if bundle.is_dir() else None
+        made = short(bundle) if bundle.is_dir() else None
         commands = _next_commands if history is None else _next_after_distilling
         for line in commands(folder, made, best):
-            console.print(f"  {line}", soft_wrap=True, highlight=False, markup=False)
+            console.print(f"  {terminal_text(line)}", soft_wrap=True, highlight=False)
 
 
 def _next_commands(folder: str, bundle: str | None, best: bool) -> list[str]:
@@ -334,7 +309,11 @@ def _report_matching(verb: str, history: list[Any], console: Any) -> None:
     for lang in sorted(best.matching):
         earlier = [f"{before.matching[lang]:.3f}" if lang in before.matching else ""] if before else []
         table.add_row(
-            lang, f"{best.sentences[lang]:,}", *earlier, f"{best.matching[lang]:.3f}", f"{best.mse[lang]:.4g}"
+            rich_text(lang),
+            f"{best.sentences[lang]:,}",
+            *earlier,
+            f"{best.matching[lang]:.3f}",
+            f"{best.mse[lang]:.4g}",
         )
     means = best.scalars()
     earlier = [f"{before.scalars()['validation/matching']:.3f}"] if before else []
@@ -348,8 +327,3 @@ def _bundle_folder(run: Run) -> Path:
     """Return where this fit's bundle goes: a run that was continued keeps its earlier bundles."""
     names = ("bundle", *(f"bundle-{number}" for number in range(2, 1000)))
     return next(path for path in (run.path / name for name in names) if not path.exists())
-
-
-def _short(path: Path) -> str:
-    """Return a path as one would type it: relative when it lies below the working folder."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

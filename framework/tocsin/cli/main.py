@@ -11,9 +11,12 @@ from typing import Any
 
 from tocsin import __version__
 from tocsin.cli.verbs import CORE_VERBS, plugin_verbs
-from tocsin.errors import TocsinError, did_you_mean
+from tocsin.errors import Interrupted, TocsinError, did_you_mean
+from tocsin.escaping import print_lines, terminal_lines
 from tocsin.plugins.discovery import COMMANDS
 from tocsin.plugins.functions import load_function, switched_off
+from tocsin.training.runs import is_first_rank
+from tocsin.training.signals import watching
 
 __all__ = ["main"]
 
@@ -32,20 +35,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the command's name; None for the process's own.
 
     Returns:
-        The exit code: 0 done, 2 the user's mistake, 130 interrupted, 141 the reader of our output went away.
+        The exit code: 0 done, 2 the user's mistake, 130, 143, 129 and 138 ended by SIGINT, SIGTERM, SIGHUP and SIGUSR1,
+        141 the reader of our output went away.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if hasattr(sys.stdout, "reconfigure"):  # names that the terminal's encoding lacks are shown, not raised
+        sys.stdout.reconfigure(errors="backslashreplace")
     shown = warnings.showwarning
     warnings.showwarning = _plainly(shown)
     try:
-        code = _run(arguments)
-        sys.stdout.flush()
-        return code
+        with watching(whole_process=argv is None):
+            code = _run(arguments)
+            sys.stdout.flush()
+            return code
     except TocsinError as error:
         if os.environ.get("TOCSIN_TRACEBACK") == "1":
             raise
-        print(f"tocsin: {error}", file=sys.stderr)
+        print_lines(f"tocsin: {error}", stderr=True)
         return USER_ERROR
+    except ImportError as error:
+        from tocsin.plugins.packages import missing_package
+
+        missing = missing_package(error)
+        if not missing or os.environ.get("TOCSIN_TRACEBACK") == "1":
+            raise
+        print(f"tocsin: {missing}", file=sys.stderr)
+        return USER_ERROR
+    except Interrupted as stop:
+        if is_first_rank():
+            print(f"tocsin: {stop}", file=sys.stderr, flush=True)
+        return stop.exit_code
     except KeyboardInterrupt:
         print("tocsin: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -64,32 +83,32 @@ def _plainly(shown: Callable[..., None]) -> Callable[..., None]:
 
     def show(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
         if category.__module__.startswith("tocsin"):
-            print(f"warning: {message}", file=sys.stderr)
+            print_lines(f"warning: {message}", stderr=True)
         else:
-            shown(message, category, *rest, **named)
+            plain = terminal_lines(message)
+            shown(message if plain == str(message) else plain, category, *rest, **named)
 
     return show
 
 
 def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_help())
+        print_lines(_help())
         return 0 if arguments else USER_ERROR
     if arguments[0] in ("-V", "--version"):
         print(f"tocsin {__version__}")
         return 0
     verb, rest = arguments[0], arguments[1:]
     if verb.startswith("-"):
-        print(
-            f"tocsin: unknown option {verb!r}; a verb comes first. `tocsin --help` lists them.",
-            file=sys.stderr,
+        print_lines(
+            f"tocsin: unknown option {verb!r}; a verb comes first. `tocsin --help` lists them.", stderr=True
         )
         return USER_ERROR
     function = _function(verb)
     if function is None:
         known = [*CORE_VERBS, *plugin_verbs()]
         hint = switched_off(COMMANDS, verb) or did_you_mean(verb, known)
-        print(f"tocsin: there is no verb {verb!r}.{hint} Verbs: {', '.join(known)}.", file=sys.stderr)
+        print_lines(f"tocsin: there is no verb {verb!r}.{hint} Verbs: {', '.join(known)}.", stderr=True)
         return USER_ERROR
     return int(function(rest) or 0)
 
@@ -128,5 +147,5 @@ def _help() -> str:
 def _exit_code(stop: SystemExit) -> int:
     if stop.code is None or isinstance(stop.code, int):
         return stop.code or 0
-    print(stop.code, file=sys.stderr)
+    print_lines(stop.code, stderr=True)
     return 1

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from tocsin.cli.options import OptionParser
 from tocsin.errors import ConfigError
+from tocsin.escaping import print_lines
 from tocsin.plugins.roles import ROLES
 from tocsin.plugins.templates import NewPlugin, new_plugin
 
@@ -18,7 +19,7 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str]) -> int:
     """Write a plugin into a new folder, and print what was written and what to do next."""
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="tocsin new-plugin",
         description="Write a plugin that offers one component: a folder tocsin-NAME with code, a test and a README. "
         "It installs and passes its test as it is; then make it yours.",
@@ -38,11 +39,11 @@ def main(argv: Sequence[str]) -> int:
     _refuse_taken_names(plugin)
     files = plugin.files()
     _write(target, files)
-    print("\n".join(_tree(target, plugin, list(files))))
-    print("\nNext:")
-    print(f"  pip install -e {shlex.quote(str(target))}")
-    print(f"  pytest {shlex.quote(str(target))}")
-    print(f"  tocsin components {plugin.component}")
+    print_lines("\n".join(_tree(target, plugin, list(files))))
+    print_lines("\nNext:")
+    print_lines(f"  pip install -e {shlex.quote(str(target))}")
+    print_lines(f"  pytest {shlex.quote(str(target))}")
+    print_lines(f"  tocsin components {plugin.component}")
     return 0
 
 

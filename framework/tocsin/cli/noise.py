@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,10 +36,18 @@ def without_noise() -> Iterator[None]:
         for remark in _REMARKS:
             warnings.filterwarnings("ignore", message=f".*{remark}")
         logger.addFilter(_no_tips)
+        shown, threading.excepthook = threading.excepthook, _no_full_disks
         try:
             yield
         finally:
+            threading.excepthook = shown
             logger.removeFilter(_no_tips)
+
+
+def _no_full_disks(failed: threading.ExceptHookArgs) -> None:
+    # TensorBoard writes in a thread of its own, whose errors its logger hears of and says in a line.
+    if not (isinstance(failed.exc_value, OSError) and "tensorboard" in type(failed.thread).__module__):
+        threading.__excepthook__(failed)
 
 
 def _no_tips(record: logging.LogRecord) -> bool:

@@ -88,6 +88,9 @@ class Config(LightningCLI):
         parser.diagnosis = Diagnosis(args, self.registry, trainer=Trainer)
         self.config = parser.parse_args(args)
         faults = forbidden(self.config.trainer)
+        seed = self.config.seed_everything
+        if not 0 <= seed <= _LARGEST_SEED:
+            faults.append(f"seed_everything is {seed}; wanted: a whole number from 0 to {_LARGEST_SEED}.")
         if faults:
             raise ConfigError("\n".join(faults))
 
@@ -108,6 +111,9 @@ class Config(LightningCLI):
         text: str = self.parser.dump(plain, skip_unset=False)
         return text
 
+
+_LARGEST_SEED = 2**32 - 1
+"""What numpy takes."""
 
 _DESCRIPTIONS = {
     "fit": "Fine-tune a classifier as a YAML file says; write a run folder with checkpoints and a bundle.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from collections.abc import Sequence
@@ -10,13 +9,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tocsin.cli.options import OptionParser
+from tocsin.escaping import json_escaped, print_lines
 from tocsin.plugins.discovery import COMMANDS, DATASETS, GROUP, Declared, declared, other_versions, selection
 from tocsin.plugins.roles import OBSERVERS, ROLES
 
 if TYPE_CHECKING:
     from tocsin.plugins.registry import OffPlugin, OnPlugin, Registry
 
-__all__ = ["main"]
+__all__ = ["checked_plugins", "main"]
 
 _KINDS = {GROUP: "components", COMMANDS: "verb", DATASETS: "data set"}
 
@@ -41,7 +42,7 @@ class _Listed:
 
 def main(argv: Sequence[str]) -> int:
     """List installed plugins. Returns 0, or 1 when `--check` finds one that is broken."""
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="tocsin plugins",
         description="List installed plugins, from their metadata alone: nothing of them is imported. "
         "TOCSIN_PLUGINS=off switches all off, TOCSIN_PLUGINS=a,b all but those, and with TOCSIN_PLUGINS=strict "
@@ -54,20 +55,22 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(list(argv))
-    listed = _declared()
-    if options.check:
-        _load(listed)
+    listed = checked_plugins() if options.check else _declared()
     if options.json:
-        print(
-            json.dumps(
-                {"hook_api": GROUP, "plugins": [asdict(one) for one in listed]}, indent=2, ensure_ascii=False
-            )
-        )
+        facts = {"hook_api": GROUP, "plugins": [asdict(one) for one in listed]}
+        print(json_escaped(json.dumps(facts, indent=2, ensure_ascii=False)))
     elif not listed:
-        print("No plugins are installed.")
+        print_lines("No plugins are installed.")
     else:
         _print(listed)
     return int(options.check and any(one.state == "broken" for one in listed))
+
+
+def checked_plugins() -> list[_Listed]:
+    """Load every installed plugin, and return what each offers or why it fails."""
+    listed = _declared()
+    _load(listed)
+    return listed
 
 
 def _declared() -> list[_Listed]:
@@ -176,20 +179,20 @@ def _print(listed: list[_Listed]) -> None:
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for one, row in zip(listed, rows, strict=True):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print_lines("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
         indent = " " * (widths[0] + 2)
         if one.cause:
             for line in one.cause.splitlines():
-                print(indent + line)
+                print_lines(indent + line)
         if one.where:
-            print(f"{indent}at {one.where}")
+            print_lines(f"{indent}at {one.where}")
         for role, names in one.components.items():
-            print(f"{indent}{role}: {', '.join(names)}")
+            print_lines(f"{indent}{role}: {', '.join(names)}")
         observed = [hook for hook in one.hooks if hook in OBSERVERS]
         if observed:
-            print(f"{indent}observes: {', '.join(observed)}")
+            print_lines(f"{indent}observes: {', '.join(observed)}")
         if one.import_seconds is not None and one.offer_seconds is not None:
             slow = ", slow: every verb waits for it" if one.state == "slow" else ""
-            print(
+            print_lines(
                 f"{indent}imported in {one.import_seconds:.2f} s, offered in {one.offer_seconds:.2f} s{slow}"
             )

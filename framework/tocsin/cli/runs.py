@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tocsin.cli.options import OptionParser
+from tocsin.escaping import print_lines, rich_text, terminal_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,9 +35,7 @@ def main(argv: list[str]) -> int:
     Raises:
         ConfigError: There is no such folder; SystemExit(2) for a wrong command line.
     """
-    parser = argparse.ArgumentParser(
-        prog="tocsin runs", description=f"L{HELP[1:]}, from each run's own files."
-    )
+    parser = OptionParser(prog="tocsin runs", description=f"L{HELP[1:]}, from each run's own files.")
     parser.add_argument(
         "root", nargs="?", type=Path, default=Path("runs"), metavar="ROOT", help="folder of runs (runs)"
     )
@@ -54,19 +54,27 @@ def main(argv: list[str]) -> int:
     if options.json:
         print(json_text([asdict(run) for run in runs]), end="")
     elif not runs:
-        table_console().print(f"No runs in {options.root}.", markup=False, highlight=False)
+        print_lines(f"No runs in {options.root}.")
     else:
         table_console().print(_table(runs))
         for run in runs:
-            for problem in run.problems:
-                table_console().print(f"{run.path}: {problem}", markup=False, highlight=False, soft_wrap=True)
+            for line in (*_ending(run), *run.problems):
+                print_lines(terminal_text(f"{run.path}: {line}"))
     return 0
+
+
+def _ending(run: RunSummary) -> list[str]:
+    """Say how a run ended that did not complete, and how to go on; nothing of others."""
+    if run.status not in ("failed", "interrupted", "killed"):
+        return []
+    words = "interrupted by" if run.status == "interrupted" else f"{run.status}:"
+    told = f"{words} {run.reason}" if run.reason else run.status
+    return [told + (f"; go on with: {run.go_on}" if run.go_on else "")]
 
 
 def _table(runs: list[RunSummary]) -> Table:
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("run", "verb", "started", "status"):
@@ -86,8 +94,7 @@ def _table(runs: list[RunSummary]) -> Table:
             "–" if run.seed is None else str(run.seed),
             "–" if run.commit is None else run.commit[:8] + ("+" if run.dirty else ""),
         )
-        # Names and records are somebody's words, not markup.
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*map(rich_text, cells))
     return table
 
 

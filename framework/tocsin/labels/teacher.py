@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tocsin.errors import LabelError, did_you_mean
+from tocsin.errors import DataError, LabelError, did_you_mean
 from tocsin.logits import sigmoid
+from tocsin.parquet_files import read_parquet
 
 __all__ = ["read_teacher", "teacher_labels"]
 
@@ -31,7 +32,10 @@ def teacher_labels(path: Path) -> tuple[str, ...]:
     text = (schema.metadata or {}).get(b"tocsin.labels")
     if text is None:
         return found
-    labels = tuple(json.loads(text))
+    try:
+        labels = tuple(map(str, json.loads(text)))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise LabelError(f"{path}: the labels in the metadata cannot be read: {error}") from None
     if set(labels) != set(found):
         raise LabelError(
             f"{path}: the metadata names the labels {list(labels)}, and the columns hold {list(found)}. The file was "
@@ -65,9 +69,9 @@ def read_teacher(path: Path, labels: Sequence[str]) -> tuple[pa.Array, np.ndarra
                 f"{', '.join(known)}"
             )
     try:
-        table = pq.read_table(path, columns=["id", *(kind + label for label in labels)], partitioning=None)
-    except (pa.ArrowException, OSError) as error:
-        raise LabelError(f"the teacher's scores {path} cannot be read: {error}. Is the file whole?") from None
+        table = read_parquet(path, ["id", *(kind + label for label in labels)])
+    except DataError as error:
+        raise LabelError(f"the teacher's scores cannot be read: {error}") from None
     probabilities_ML = np.empty((table.num_rows, len(labels)), np.float32)
     for at, label in enumerate(labels):
         probabilities_ML[:, at] = _probabilities(table[kind + label], kind, label, path)
@@ -77,7 +81,7 @@ def read_teacher(path: Path, labels: Sequence[str]) -> tuple[pa.Array, np.ndarra
 def _schema(path: Path) -> pa.Schema:
     try:
         return pq.read_schema(path)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise LabelError(f"the teacher's scores {path} cannot be read as one Parquet file: {error}") from None
 
 

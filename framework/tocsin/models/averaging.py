@@ -90,6 +90,17 @@ class AveragedWeights:
             self._average[name].copy_(value)
         self._fill(state["trained"])
 
+    def exact(self) -> dict[str, Any]:
+        """The average itself, float32 by name, and its updates; not a copy."""
+        return {"updates": self.updates, "average": self._average}
+
+    @torch.no_grad()
+    def take_exact(self, kept: dict[str, Any]) -> None:
+        """Let the average be what `exact` gave."""
+        self.updates = int(kept["updates"])
+        for name, value in kept["average"].items():
+            self._average[name].copy_(value)
+
     def _fill(self, values: dict[str, Tensor]) -> None:
         for name, parameter in self._parameters.items():
             parameter.copy_(values[name])

@@ -1,6 +1,6 @@
 """The LightningModule of multilabel classification. Axes: B messages, T tokens, D width, F features, L labels."""
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from tocsin.models.facts import StepFacts
 from tocsin.models.frozen import FrozenFeatures, network_key
 from tocsin.models.heads import FeatureHead, Head
 from tocsin.models.losses import BinaryCrossEntropy, Loss
+from tocsin.models.non_finite import NonFinite
 from tocsin.models.optimizers import AdamW, Optimizer
 from tocsin.models.pooling import Pooling
 from tocsin.models.probe import start_at_probe
@@ -47,9 +48,13 @@ class MultilabelClassifier(EvaluatesMessages):
             that of training the whole table, without its cost.
         start_from_probe: Start the head from a linear probe fitted on the vectors of the encoder as it is.
         probe_l2: Strength of the probe's penalty on standardised features (1/C of a logistic regression).
-        non_finite: What to do with an optimiser step whose loss or gradient is not finite: stop the fit, or skip it (at
-            most `max_skipped` in a row). The ids of its messages are shown in both cases.
+        non_finite: What to do with an optimiser step whose loss or gradient is not finite: stop the fit, skip the step
+            (at most `max_skipped` in a row), or restore: go back to the last good state, halve the learning rate and go
+            on with the next messages. The ids of its messages are shown where it stops or skips.
         max_skipped: Steps that may be skipped in a row before the fit stops all the same.
+        restore_steps: Steps between two copies of the good state that `restore` keeps in the host's memory, which takes
+            as much as weights, optimiser and average do.
+        max_restores: Times that `restore` goes back before the fit stops all the same.
     """
 
     def __init__(
@@ -67,8 +72,10 @@ class MultilabelClassifier(EvaluatesMessages):
         rows_in_use: bool = True,
         start_from_probe: bool = False,
         probe_l2: float = 10.0,
-        non_finite: Literal["stop", "skip"] = "stop",
+        non_finite: NonFinite = "stop",
         max_skipped: int = 10,
+        restore_steps: int = 100,
+        max_restores: int = 3,
     ) -> None:
         super().__init__(
             StepSettings(
@@ -79,6 +86,8 @@ class MultilabelClassifier(EvaluatesMessages):
                 gradient_clip=gradient_clip,
                 non_finite=non_finite,
                 max_skipped=max_skipped,
+                restore_steps=restore_steps,
+                max_restores=max_restores,
             )
         )
         check_parts(encoder, pooling, head)
@@ -221,14 +230,14 @@ class MultilabelClassifier(EvaluatesMessages):
 
     def training_step(self, batch: Step, batch_idx: int) -> None:
         """Forward and backward pass by pass; clip, step and schedule once."""
-        self._step = batch
+        batch = self._step = self._smaller_passes(batch)
         weights = [self.loss.weight(part.targets_BL, part.known_BL) for part in batch.passes]
         scale = self._scale(torch.stack(weights).sum())
 
         def loss_of(part: MessagePass) -> Tensor:
             return self.loss(self._logits(part, "train"), part.targets_BL, part.known_BL)[0] * scale
 
-        total = self._backward_each(batch.passes, loss_of)
+        total, batch = self._within_memory(batch, lambda step: self._backward_each(step.passes, loss_of))
         self._finish_step(total, StepFacts.of(batch, self.encoder.packs(self.device)))
 
     def _names_of_step(self) -> list[str]:
@@ -245,9 +254,11 @@ class MultilabelClassifier(EvaluatesMessages):
 
         With averaging, the state is that of the averaged weights; what training goes on from is kept beside it.
         """
+        self._check_weights()
         checkpointing.complete(
             checkpoint, self.encoder, self.pooling, self.head, self.labels, self._source_digest()
         )
+        checkpoint["tocsin"]["steps"] = self.steps_state()
         if self._average is not None:
             checkpointing.add_average(checkpoint, self._average)
 
@@ -275,6 +286,7 @@ class MultilabelClassifier(EvaluatesMessages):
             state.setdefault(name, own[name])
         self._restored = True
         self._steps_of_weights = int(checkpoint.get("global_step", 0))
+        self.take_steps_state(checkpoint["tocsin"].get("steps"))
         # These weights replace an average of before; a fit that goes on takes the checkpoint's.
         self._average = None
         self._average_state = (

@@ -3,7 +3,7 @@
 Axes: B sentences, S sentences of a step, T tokens, D width of the student, E width of the vectors, K losses.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from tocsin.models.facts import StepFacts
 from tocsin.models.gradient_cache import PassesTwice, gather_rows
 from tocsin.models.losses import MeanSquaredError, VectorLoss
 from tocsin.models.losses.combined import checked_weights, names_of
+from tocsin.models.non_finite import NonFinite
 from tocsin.models.optimizers import AdamW, Optimizer
 from tocsin.models.pair_evaluation import EvaluatesPairs
 from tocsin.models.pooling import MeanPooling, Pooling
@@ -62,9 +63,13 @@ class Distiller(EvaluatesPairs):
         rows_in_use: Train only the rows of the embedding table whose pieces occur in the training sentences; the result
             is that of training the whole table, without its cost.
         validate_first: Score the student before its first step, too.
-        non_finite: What to do with an optimiser step whose loss or gradient is not finite: stop the fit, or skip it (at
-            most `max_skipped` in a row).
+        non_finite: What to do with an optimiser step whose loss or gradient is not finite: stop the fit, skip the step
+            (at most `max_skipped` in a row), or restore: go back to the last good state, halve the learning rate and go
+            on with the next pairs.
         max_skipped: Steps that may be skipped in a row before the fit stops all the same.
+        restore_steps: Steps between two copies of the good state that `restore` keeps in the host's memory, which takes
+            as much as weights, optimiser and average do.
+        max_restores: Times that `restore` goes back before the fit stops all the same.
     """
 
     counts = "pairs"
@@ -89,8 +94,10 @@ class Distiller(EvaluatesPairs):
         gradient_clip: float | None = 1.0,
         rows_in_use: bool = True,
         validate_first: bool = True,
-        non_finite: Literal["stop", "skip"] = "stop",
+        non_finite: NonFinite = "stop",
         max_skipped: int = 10,
+        restore_steps: int = 100,
+        max_restores: int = 3,
     ) -> None:
         super().__init__(
             StepSettings(
@@ -101,6 +108,8 @@ class Distiller(EvaluatesPairs):
                 gradient_clip=gradient_clip,
                 non_finite=non_finite,
                 max_skipped=max_skipped,
+                restore_steps=restore_steps,
+                max_restores=max_restores,
             ),
             Teacher(teacher, teacher_pooling, teacher_max_length),
         )
@@ -275,17 +284,10 @@ class Distiller(EvaluatesPairs):
         """Forward and backward pass by pass; clip, step and schedule once."""
         if not batch.teacher:  # a DataModule that does not ask
             batch = self.before_transfer(batch)
-        self._step = batch
-        self._terms_K = torch.zeros(len(self.losses), device=self.device)
+        batch = self._step = self._smaller_passes(batch)
         self._factors_K = self._factors_K.to(self.device)
         scale_K = self._scale(self._weights(torch.cat([part.weight_B for part in batch.passes])))
-        if self._couples and self._is_cut(batch):
-            total = self._coupled(batch, scale_K)
-        else:
-            total = self._backward_each(
-                list(zip(batch.passes, batch.teacher, strict=True)),
-                lambda pair: self._loss_of(*pair, scale_K),
-            )
+        total, batch = self._within_memory(batch, lambda step: self._backward_of(step, scale_K))
         with_padding = sum(part.mask_BT.numel() for part in batch.passes)
         facts = StepFacts(
             messages=round(batch.sides / 2),
@@ -297,6 +299,16 @@ class Distiller(EvaluatesPairs):
             terms_K: Any = self.trainer.strategy.reduce(self._terms_K, reduce_op="mean")
             for name, value in zip(self.loss_names, terms_K, strict=True):
                 self.log(f"train/loss/{name}", value, batch_size=1)
+
+    def _backward_of(self, step: PairStep, scale_K: Tensor) -> Tensor:
+        """Forward and backward of a step's passes; the loss, summed up."""
+        self._terms_K = torch.zeros(len(self.losses), device=self.device)
+        if self._couples and self._is_cut(step):
+            self._synchronising = self.trainer.world_size > 1
+            return self._coupled(step, scale_K)
+        return self._backward_each(
+            list(zip(step.passes, step.teacher, strict=True)), lambda pair: self._loss_of(*pair, scale_K)
+        )
 
     def _is_cut(self, step: PairStep) -> bool:
         """Whether no pass holds the whole step."""
@@ -358,12 +370,14 @@ class Distiller(EvaluatesPairs):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Name the components and keep the history; leave out weights that the student's source holds unchanged."""
         assert self.pooling is not None
+        self._check_weights()
         if self._source is None:
             self._source = checkpointing.source_digest(self.encoder)
         checkpointing.complete_distiller(
             checkpoint, self.encoder, self.pooling, self._teacher.width, self._source
         )
         checkpoint["tocsin"]["history"] = [found.plain() for found in self.history]
+        checkpoint["tocsin"]["steps"] = self.steps_state()
         if self._average is not None:
             checkpointing.add_average(checkpoint, self._average)
 
@@ -386,6 +400,7 @@ class Distiller(EvaluatesPairs):
             state.setdefault(name, own[name])
         self._take_history(checkpoint["tocsin"].get("history", []))
         self._steps_of_weights = int(checkpoint.get("global_step", 0))
+        self.take_steps_state(checkpoint["tocsin"].get("steps"))
         self._restored = True
         # These weights replace an average of before; a fit that goes on takes the checkpoint's.
         self._average = None

@@ -5,18 +5,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from tocsin.arguments import RemembersArguments
+from tocsin.bundle_files import MANIFEST, check_bundle
 from tocsin.errors import ConfigError
 from tocsin.models.adapters import Lora, add_adapters, merged_state, save_adapters
 from tocsin.models.attention import no_plan_per_shape
 from tocsin.models.compilation import compile_forward, named_failure
 from tocsin.models.dropout import replace_dropout
+from tocsin.models.model_files import check_attention, check_model_files
 from tocsin.models.packing import hidden_packed, register_attention, use_packed_attention
 from tocsin.models.surgery import (
     cut_embeddings,
@@ -25,7 +26,7 @@ from tocsin.models.surgery import (
     parameters_by_depth,
     recompute_activations,
 )
-from tocsin.models.vocabulary import PackedTokenizer, RowsInUse, cut_pieces, kept_pieces
+from tocsin.models.vocabulary import PackedTokenizer, RowsInUse, check_tokenizer, cut_pieces, kept_pieces
 
 __all__ = ["Encoder", "TransformerEncoder"]
 
@@ -196,6 +197,7 @@ class TransformerEncoder(Encoder):
         self._kept: list[int] | None = None
         self._pooler: dict[str, Tensor] | None = None
         self._packs = False
+        self._files_checked = False
 
     def folder(self) -> str:
         """What transformers' `from_pretrained` is given: a hub name or a folder. Subclasses bring their own."""
@@ -203,18 +205,37 @@ class TransformerEncoder(Encoder):
         inner = Path(self.name) / "encoder"
         return str(inner) if (inner / "config.json").is_file() else self.name
 
+    def _check_files(self, source: str) -> None:
+        """Look at a folder's files as plain data, once, before transformers reads them.
+
+        Raises:
+            BundleError: It is a bundle, and not as it was written.
+            ConfigError: It names code, a hub or a path outside, or sizes that its weights do not have.
+        """
+        folder = Path(source)
+        if self._files_checked or not folder.is_dir():
+            return
+        if (Path(self.name) / MANIFEST).is_file():
+            check_bundle(Path(self.name), again=False)
+        if (folder / "config.json").is_file():
+            check_model_files(folder)
+        self._files_checked = True
+
     def _from_pretrained(self, loader: Any, **options: Any) -> Any:
         from transformers.utils import logging
 
         source = self.folder()
+        self._check_files(source)
         verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
         # It reports every weight that it leaves out or makes anew; we check the same list and say what matters.
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         try:
             return loader.from_pretrained(source, revision=self.revision, trust_remote_code=False, **options)
-        except (OSError, ValueError, UnpicklingError) as error:
-            reason = str(error).strip().splitlines()[0]
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # of four libraries, which raise whatever a damaged file leads them to
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise ConfigError(
                 f"{type(self).__name__}: nothing could be read from {source!r} ({reason}). Wanted a folder "
                 "with config.json, "
@@ -228,19 +249,21 @@ class TransformerEncoder(Encoder):
 
     @property
     def tokenizer(self) -> Any:
-        """The fast tokenizer, cut to `keep_pieces`."""
+        """The fast tokenizer, cut to `keep_pieces`; ConfigError where it is not the encoder's own."""
         packed = self._packed_tokenizer
         if packed is not None:
             self._tokenizer = packed.unpacked()
             self._packed_tokenizer = None
         if self._tokenizer is None:
-            from transformers import AutoTokenizer
+            from transformers import AutoConfig, AutoTokenizer
 
             tokenizer = self._from_pretrained(AutoTokenizer)
             if not getattr(tokenizer, "is_fast", False):
                 raise ConfigError(
                     f"The tokenizer of {self.name!r} has no fast (tokenizers) form; token caching needs one."
                 )
+            rows = getattr(self._from_pretrained(AutoConfig), "vocab_size", None)
+            check_tokenizer(tokenizer, rows, self.folder(), type(self).__name__)
             if self.keep_pieces is not None and self.keep_pieces < len(tokenizer):
                 tokenizer = self._cut_tokenizer(tokenizer, self.keep_pieces)
             self._tokenizer = tokenizer
@@ -322,6 +345,7 @@ class TransformerEncoder(Encoder):
         from transformers import AutoConfig, AutoModel
 
         source_config = self._from_pretrained(AutoConfig)
+        check_attention(source_config, self.name)
         model, info = self._from_pretrained(
             AutoModel, config=source_config, dtype=getattr(torch, self.dtype), output_loading_info=True
         )

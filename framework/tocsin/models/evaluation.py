@@ -64,12 +64,12 @@ class EvaluatesMessages(StepsByHand):
 
     def validation_step(self, batch: MessagePass, batch_idx: int) -> None:
         """Collect logits of one pass."""
-        self._collect(batch, "validation")
+        self._evaluate_within_memory(batch, lambda part: self._collect(part, "validation"))
 
     def test_step(self, batch: MessagePass, batch_idx: int) -> None:
         """Collect logits of one pass, in float32 whatever the fit's precision: these are the figures that ship."""
         with torch.autocast(self.device.type, enabled=False):
-            self._collect(batch, "test")
+            self._evaluate_within_memory(batch, lambda part: self._collect(part, "test"))
 
     def _collect(self, part: MessagePass, split: str) -> None:
         logits_BL = self._logits(part, split).float()

@@ -4,7 +4,9 @@ Axes: B messages in a pass, n messages, F features.
 """
 
 import hashlib
+import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,8 @@ from torch import Tensor
 from tocsin.batches.cache import content_key
 from tocsin.batches.passes import MessagePass
 from tocsin.batches.protocols import ServesMessages
-from tocsin.files import cache_folder, whole_file
+from tocsin.checksums import cached_file
+from tocsin.files import cache_folder, reserve
 from tocsin.models.encoders import Encoder
 from tocsin.models.heads import FeatureHead, Head
 from tocsin.models.pooling import Pooling
@@ -66,10 +69,7 @@ class FrozenFeatures:
                 tokens=self.data.tokens_key(),
                 rows=hashlib.sha256(rows.tobytes()).hexdigest(),
             )
-            path = cache_folder("vectors") / f"{key}.npy"
-            if not path.exists():
-                with whole_file(path) as part:
-                    self._run(rows, part)
+            path = cached_file(cache_folder("vectors") / f"{key}.npy", partial(self._run, rows))
             # Memory-mapped; "c" because torch wants memory that it could write to.
             self._features[split] = torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
             self._rows[split] = rows
@@ -85,7 +85,7 @@ class FrozenFeatures:
                 features = self.features_of(part).float().cpu().numpy()
                 if values is None:
                     shape = (len(rows), features.shape[1])
-                    values = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+                    values = _new_array(path, shape)
                 values[np.searchsorted(rows, part.rows_B.cpu().numpy())] = features
                 advance(len(features))
         if values is None:
@@ -99,3 +99,14 @@ class FrozenFeatures:
         at = np.searchsorted(self._rows[split], part.rows_B.clamp(min=0).cpu().numpy())
         # A filler has no row of its own, and no weight.
         return self._features[split][torch.from_numpy(np.minimum(at, len(self._rows[split]) - 1))]
+
+
+def _new_array(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """A memory-mapped .npy file that the disk has room for."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_2_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    reserve(path, len(header.getvalue()) + 4 * shape[0] * shape[1])
+    with path.open("r+b") as file:
+        file.write(header.getvalue())
+    values: np.ndarray = np.lib.format.open_memmap(path, mode="r+")
+    return values

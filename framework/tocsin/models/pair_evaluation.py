@@ -88,7 +88,7 @@ class EvaluatesPairs(StepsByHand):
 
     def validation_step(self, batch: SentencePass, batch_idx: int) -> None:
         """Collect the vectors of one pass, of either side."""
-        self._collector.add(batch, self.vectors(batch))
+        self._evaluate_within_memory(batch, lambda part: self._collector.add(part, self.vectors(part)))
 
     def on_validation_epoch_end(self) -> None:
         """Match the pairs of each language."""

@@ -6,7 +6,7 @@ from tocsin.models.heads import FeatureHead, Head
 from tocsin.models.native_head import NativeHead
 from tocsin.models.pooling import Pooling
 
-__all__ = ["check_parts", "check_start", "check_step"]
+__all__ = ["check_non_finite", "check_parts", "check_start", "check_step"]
 
 
 def check_parts(encoder: Encoder, pooling: Pooling | None, head: Head) -> None:
@@ -50,6 +50,18 @@ def check_step(*, layer_decay: float | None, ema_decay: float | None, gradient_c
         raise ConfigError(
             f"gradient_clip is {gradient_clip}; wanted a norm above 0, or null for no clipping."
         )
+
+
+def check_non_finite(restore_steps: int, max_restores: int) -> None:
+    """Refuse numbers of `non_finite: restore` that are out of their range.
+
+    Raises:
+        ConfigError: What was given, and what is wanted.
+    """
+    if restore_steps < 1:
+        raise ConfigError(f"restore_steps is {restore_steps}; wanted at least 1 step, such as 100.")
+    if max_restores < 1:
+        raise ConfigError(f"max_restores is {max_restores}; wanted at least 1, such as 3.")
 
 
 def check_start(head: Head, *, start_from_probe: bool, probe_l2: float) -> None:

@@ -16,7 +16,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from tocsin.batches.protocols import ServesPairs
-from tocsin.files import cache_folder
+from tocsin.checksums import cache_room
+from tocsin.files import cache_folder, reserve
 from tocsin.models.teacher import LoadedTeacher, Teacher
 from tocsin.models.vector_store import VectorStore, sentence_keys
 from tocsin.text.progress import progress_bar
@@ -129,11 +130,17 @@ def _scratch(count: int, dtype: np.dtype) -> np.ndarray:
     if count * dtype.itemsize < 1 << 26:
         return np.zeros(count, dtype=dtype)
     folder = cache_folder("teachers")
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".places.", dir=folder)
-    with os.fdopen(handle, "r+b") as file:
-        file.truncate(count * dtype.itemsize)
-        made = np.memmap(file, dtype=dtype, mode="r+", shape=(count,))
+    with cache_room(folder / "places"):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".places.", dir=folder)
+        os.close(handle)
+        path = Path(name)
+        try:
+            reserve(path, count * dtype.itemsize)
+            made = np.memmap(path, dtype=dtype, mode="r+", shape=(count,))
+        except OSError:
+            path.unlink()
+            raise
     with suppress(OSError):  # Windows keeps a mapped file
-        Path(name).unlink()
+        path.unlink()
     return made

@@ -23,10 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tocsin.checksums import Problem
 from tocsin.errors import ConfigError, DataError
 from tocsin.files import lock_handle, whole_file
 
-__all__ = ["LARGEST", "VectorStore", "sentence_keys"]
+__all__ = ["LARGEST", "VectorStore", "sentence_keys", "verify_store"]
 
 LARGEST = 65504.0
 """The largest number that float16 holds."""
@@ -62,7 +63,7 @@ class VectorStore:
         return self.folder / name
 
     def _blocks(self) -> np.ndarray:
-        """Lines `(K,)` of whole blocks whose records are all there, but those known to be damaged."""
+        """Lines `(K,)` of whole blocks, but those known to be damaged: what lacks records is found here."""
         try:
             content = self._path("blocks").read_bytes()
         except FileNotFoundError:
@@ -72,9 +73,10 @@ class VectorStore:
             _size(self._path("vectors")) // (2 * self.width), _size(self._path("keys")) // _KEY.itemsize
         )
         first, count = lines["first"].astype(np.int64), lines["count"].astype(np.int64)
-        sound = (count > 0) & (first >= 0) & (first <= held) & (count <= held - np.minimum(first, held))
-        sound &= np.array([line.tobytes() not in self._damaged for line in lines], dtype=bool)
-        return lines[sound]
+        whole = (count > 0) & (first >= 0) & (first <= held) & (count <= held - np.minimum(first, held))
+        # A line is written after its records: where they are not there, something was cut off later.
+        self._damaged |= {line.tobytes() for line in lines[~whole]}
+        return lines[[line.tobytes() not in self._damaged for line in lines]]
 
     def vectors(self) -> np.ndarray:
         """All records `(N, D)` float16, memory-mapped; those of no block among them."""
@@ -213,6 +215,34 @@ class VectorStore:
         line["digest"] = np.void(_digest(first, keys, halves))
         _extend(self._path("blocks"), line.tobytes())
         return np.arange(first, first + len(sentences))
+
+
+def verify_store(folder: Path) -> list[Problem]:
+    """Compare all blocks of a store with their checksums; what fails is computed again when it is next wanted.
+
+    Args:
+        folder: Of one teacher, in `teachers/` of the cache.
+    """
+    records = _size(folder / "keys") // _KEY.itemsize
+    if not records:
+        return []
+    store = VectorStore(folder, max(1, round(_size(folder / "vectors") / records / 2)))
+    lines = np.frombuffer(
+        (folder / "blocks").read_bytes()[: _size(folder / "blocks") // 32 * 32], dtype=_LINE
+    )
+    bad = store._damaged_among(store._blocks(), np.arange(records)) | store._damaged
+    covered = int(lines["count"].astype(np.int64).sum()) if not bad else records
+    found = (
+        [Problem(str(folder), f"has {len(bad)} damaged blocks of vectors, of {len(lines)}")] if bad else []
+    )
+    sizes = {"vectors": 2 * store.width, "keys": _KEY.itemsize, "blocks": _LINE.itemsize}
+    torn = [name for name, size in sizes.items() if _size(folder / name) % size]
+    if torn:
+        found.append(Problem(str(folder / torn[0]), "ends in half a record; nothing reads that", fatal=False))
+    if covered < records:
+        text = f"holds {records - covered:,} vectors of no block, which an interrupted run left; nothing reads them"
+        found.append(Problem(str(folder), text, fatal=False))
+    return found
 
 
 _BYTES = np.dtype("S16")

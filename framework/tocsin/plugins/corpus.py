@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from lightning.pytorch import LightningDataModule
 
 from tocsin.batches.corpus import Corpus
@@ -11,9 +10,9 @@ from tocsin.errors import ConfigError
 from tocsin.plugins import LabelScheme
 from tocsin.plugins.diagnosis import Diagnosis
 from tocsin.plugins.manager import load_plugins
-from tocsin.plugins.parsing import PARSER_MODE, PlainSpeaking, instantiate, prepare
+from tocsin.plugins.parsing import PARSER_MODE, PlainSpeaking, instantiate_with_names, prepare
 from tocsin.plugins.registry import Registry
-from tocsin.plugins.strict_yaml import strict_dump, strict_load
+from tocsin.plugins.strict_yaml import read_yaml, strict_dump
 
 __all__ = ["DEFAULT_SEED", "read_corpus"]
 
@@ -49,10 +48,7 @@ def read_corpus(
     parser.add_subclass_arguments(LabelScheme, "labels")
     parser.add_subclass_arguments(LightningDataModule, "data")
     parser.link_arguments("labels", "data.init_args.labels")
-    try:
-        given = strict_load(Path(config).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError("\n".join(parser.diagnosis.faults()) or f"{config}: {error}") from error
+    given = read_yaml(config)
     if not isinstance(given, dict):
         raise ConfigError("\n".join(parser.diagnosis.faults()))
     _check_holds_messages(given.get("data"), registry)
@@ -63,7 +59,7 @@ def read_corpus(
         # `max_messages` draws by the fit's seed: another one would draw other messages.
         seed = given.get("seed_everything", DEFAULT_SEED)
         arguments.seed = seed if isinstance(seed, int) and not isinstance(seed, bool) else None
-    corpus: Corpus = instantiate(parser, parsed, registry).data.corpus()
+    corpus: Corpus = instantiate_with_names(parser, parsed, registry).data.corpus()
     return corpus
 
 

@@ -21,11 +21,11 @@ import tocsin.plugins as door
 from tocsin.errors import did_you_mean
 from tocsin.plugins.allowed import KINDS, known_as, offered
 from tocsin.plugins.docstrings import meaning
-from tocsin.plugins.given import read_arguments, words_of
+from tocsin.plugins.given import config_files, read_arguments, words_of
 from tocsin.plugins.registry import Registry
 from tocsin.plugins.roles import ROLES, in_words
 from tocsin.plugins.signatures import admits_null, parameters_of, type_words, union_parts
-from tocsin.plugins.strict_yaml import PARSER_MODE
+from tocsin.plugins.strict_yaml import PARSER_MODE, read_yaml
 
 __all__ = ["SECTIONS", "Diagnosis", "forbidden"]
 
@@ -68,6 +68,12 @@ class Diagnosis:
         self.sections = dict(sections)
         self.trainer = trainer
         self.folder = Path.cwd()
+
+    def check_files(self) -> None:
+        """Refuse a configuration file before the parser sees it; raises ConfigError that names file and line."""
+        for name in config_files(self.arguments):
+            if Path(name).exists():  # the parser takes a configuration itself, too
+                read_yaml(name)
 
     def faults(self) -> list[str]:
         """Return a sentence for each fault, in the order of the configuration; empty when none is found."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tocsin.errors import PluginError
+from tocsin.errors import Interrupted, PluginError
 from tocsin.plugins.discovery import COMMANDS, DATASETS, Declared, declared, selection
 from tocsin.plugins.registry import described
 
@@ -49,7 +49,7 @@ def load_function(entry: Declared) -> Callable[..., Any]:
         raise PluginError(f"{what} cannot be loaded: {entry.fault}")
     try:
         function: Callable[..., Any] = entry.entry_point.load()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         raise
     # SystemExit too: who asks for a list of plugins must not be thrown out by one of them.
     except BaseException as error:

@@ -1,16 +1,16 @@
 """What configuration files and options say together, read as plain data and checked for nothing but form."""
 
-import re
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tocsin.plugins.strict_yaml import strict_load
+from tocsin.errors import ConfigError
+from tocsin.plugins.strict_yaml import read_yaml, strict_load
 
-__all__ = ["read_arguments", "words_of"]
+__all__ = ["config_files", "read_arguments", "words_of"]
 
+_CONFIG = ("-c", "--config")
 _FLAGS = ("-h", "--help", "--print_config")
 _TYPED = ("class_path", "init_args")
 
@@ -43,7 +43,7 @@ def read_arguments(
             if not waiting or waiting[0].startswith("--"):
                 return {}, [f"{option} wants a value behind it."], stray
             value = waiting.pop(0)
-        if name in ("-c", "--config"):
+        if name in _CONFIG:
             loaded, fault = _file(value)
             if fault:
                 return {}, [fault], stray
@@ -55,6 +55,19 @@ def read_arguments(
                 plain = value
             _assign(given, name.lstrip("-").split("."), plain, components)
     return given, [], stray
+
+
+def config_files(arguments: Sequence[str]) -> list[str]:
+    """Return what stands behind each `--config` on the command line."""
+    pairs = zip(arguments, [*arguments[1:], ""], strict=False)
+    named = [
+        value if equals else following
+        for name, equals, value, following in (
+            (*option.partition("="), following) for option, following in pairs
+        )
+        if name in _CONFIG
+    ]
+    return [name for name in named if name]
 
 
 def words_of(value: Any) -> str:
@@ -70,48 +83,13 @@ def words_of(value: Any) -> str:
 
 
 def _file(name: str) -> tuple[dict[str, Any], str]:
-    path = Path(name)
-    if not path.is_file():
-        return {}, f"There is no configuration file {name!r}."
     try:
-        loaded = strict_load(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        return {}, f"{name}: this is not UTF-8 text: {error.reason} at byte {error.start}."
-    except yaml.YAMLError as error:
-        return {}, f"{name}: {_yaml_fault(error)}"
-    except OSError as error:
-        return {}, f"{name} cannot be read: {error.strerror}."
+        loaded = read_yaml(name)
+    except ConfigError as error:
+        return {}, str(error)
     if not isinstance(loaded, dict):
         return {}, f"{name}: a mapping with labels, data and model is wanted, not {words_of(loaded)}."
     return loaded, ""
-
-
-_YAML_WORDS = (
-    (
-        r"cannot start any token",
-        r"a character stands here that begins nothing; indent with spaces, not with tabs",
-    ),
-    (r"<block end>|<block mapping start>", "the indentation does not fit the lines above"),
-    (
-        r"mapping values are not allowed",
-        "a colon stands where no key can be; put text that holds one in quotes",
-    ),
-    (r"could not find expected ':'", "a key without its colon"),
-    (r"constructor for the tag '(.+)'", r"the tag {0} is refused: a configuration is plain data"),
-)
-"""What PyYAML says, and what we say; the rest is understood as it stands."""
-
-
-def _yaml_fault(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    if mark is None:
-        return " ".join(str(error).split()) + "."
-    problem = getattr(error, "problem", None) or "this is not YAML"
-    for pattern, words in _YAML_WORDS:
-        found = re.search(pattern, problem)
-        if found is not None:
-            return f"line {mark.line + 1}: {words.format(*found.groups())}."
-    return f"line {mark.line + 1}: {problem}."
 
 
 def _merge(given: dict[str, Any], more: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import tocsin.plugins as door
 from tocsin import __version__
 from tocsin.arguments import CORE, Origin
-from tocsin.errors import PluginError, did_you_mean
+from tocsin.errors import Interrupted, PluginError, did_you_mean
 from tocsin.plugins import builtin, hookspecs
 from tocsin.plugins.discovery import GROUP, Declared, declared, other_versions, selection
 from tocsin.plugins.isolation import undisturbed
@@ -75,7 +75,7 @@ def load_plugins(
         before = _visible(wanted)
         try:
             plugin, offered = _load(registry, entry, wanted, before)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Interrupted):
             raise
         # SystemExit too: a plugin that calls sys.exit() must not end the program.
         except BaseException as error:

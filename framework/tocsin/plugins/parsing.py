@@ -4,16 +4,25 @@ import warnings
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import ArgumentParser, _loaders_dumpers, set_dumper, set_loader, set_parsing_settings
+from jsonargparse import (
+    ArgumentError,
+    ArgumentParser,
+    _loaders_dumpers,
+    _paths,
+    set_dumper,
+    set_loader,
+    set_parsing_settings,
+)
 
 from tocsin.errors import ConfigError, TocsinError
-from tocsin.plugins.allowed import allowed_paths
+from tocsin.plugins.allowed import KINDS, allowed_paths, offered
 from tocsin.plugins.diagnosis import PLAIN, Diagnosis
+from tocsin.plugins.packages import missing_package
 from tocsin.plugins.registry import Registry, described
-from tocsin.plugins.strict_yaml import PARSER_MODE, ValueLoader, strict_dump, strict_load
+from tocsin.plugins.strict_yaml import PARSER_MODE, ValueLoader, read_config_text, strict_dump, strict_load
 from tocsin.plugins.strictness import loose_ends
 
-__all__ = ["PARSER_MODE", "PlainSpeaking", "instantiate", "prepare"]
+__all__ = ["PARSER_MODE", "PlainSpeaking", "instantiate", "instantiate_with_names", "prepare"]
 
 
 def prepare(registry: Registry) -> None:
@@ -27,6 +36,10 @@ def prepare(registry: Registry) -> None:
     # Whatever its mode, jsonargparse reads a text given for a number or a boolean by its own loader, in which `no` is
     # false and 12:30 is 750.
     _loaders_dumpers.yaml_default_loader = ValueLoader  # type: ignore[assignment]
+    # Before any loader it reads numbers itself, among them 1e400 as infinity.
+    _loaders_dumpers.load_basic = lambda value: _loaders_dumpers.not_loaded
+    # A value may be the path of a file, which it would read whole, in whatever encoding the system prefers.
+    _paths.Path.read_text = _read_text  # type: ignore[method-assign]
     set_parsing_settings(
         import_path_denylist=["*"],
         import_path_allowlist=allowed_paths(registry.classes()),
@@ -34,6 +47,10 @@ def prepare(registry: Registry) -> None:
         config_read_mode_urls_enabled=False,
         config_read_mode_fsspec_enabled=False,
     )
+
+
+def _read_text(self: _paths.Path) -> str:
+    return read_config_text(self.absolute)
 
 
 class PlainSpeaking(ArgumentParser):
@@ -47,10 +64,20 @@ class PlainSpeaking(ArgumentParser):
 
     def parse_args(self, *arguments: Any, **options: Any) -> Any:
         """Parse; raises ConfigError for what jsonargparse lets through and we do not, too."""
+        if self.diagnosis is not None:
+            self.diagnosis.check_files()
         with warnings.catch_warnings():
             # A class of a refused plugin that stands nowhere by its name; it is no choice.
             warnings.filterwarnings("ignore", r"\s*Hit failing import", UserWarning)
-            parsed = super().parse_args(*arguments, **options)
+            try:
+                parsed = super().parse_args(*arguments, **options)
+            except (TocsinError, ArgumentError):
+                raise
+            except Exception as error:
+                # Infinity for a whole number, a NUL in a path: what the parser raises of such values is not declared.
+                if not self.exit_on_error:
+                    raise
+                self.error(f"The configuration cannot be used: {described(error)}.", error)
         if self.diagnosis is not None:
             loose = list(loose_ends(parsed, PLAIN, self.diagnosis.trainer))
             if loose:
@@ -95,20 +122,56 @@ def instantiate(parser: Any, config: Any, registry: Registry) -> Any:
         if isinstance(cause, TocsinError):
             raise cause from None
         component = _built(cause, registry)
+        source = registry.source(component) if component in registry.classes() else ""
+        if isinstance(cause, ImportError) and (missing := missing_package(cause, filter(None, [source]))):
+            what = "a component" if component is None else component.__name__
+            raise ConfigError(f"{what} cannot be built: {missing}") from error
         if component is None:
             raise
-        message = f"{component.__name__} ({registry.origin(component)}) cannot be built: {described(cause)}."
-        raise ConfigError(message) from error
+        where = source or component.__module__.partition(".")[0]
+        raise ConfigError(f"{component.__name__} ({where}) cannot be built: {described(cause)}.") from error
+
+
+def instantiate_with_names(parser: Any, config: Any, registry: Registry) -> Any:
+    """Build what a configuration names; label names that are found in the train files are written into it first.
+
+    So the saved configuration, and every copy of the scheme, holds the names in their order.
+
+    Args:
+        parser: The parser of the configuration.
+        config: What it parsed, with `labels` linked into `data` and, in a fit, `model`; changed in place.
+        registry: The components on offer.
+
+    Raises:
+        TocsinError: As `instantiate`; a train file cannot be read, or holds no labels.
+    """
+    built = instantiate(parser, config, registry)
+    find = getattr(built.get("data"), "find_label_names", None)
+    if find is None or not find():
+        return built
+    for place in ("labels", "data.init_args.labels", "model.init_args.labels"):
+        if place in config:
+            _write_names(config[place], built.data.labels)
+    return instantiate(parser, config, registry)
+
+
+def _write_names(given: Any, scheme: Any) -> None:
+    for part, inner in zip(
+        given.init_args.get("schemes", None) or [], getattr(scheme, "schemes", ()), strict=False
+    ):
+        _write_names(part, inner)
+    if "names" in given.init_args:
+        given.init_args.names = list(scheme.names)
 
 
 def _built(error: BaseException, registry: Registry) -> type | None:
-    """Return the component whose constructor raised an error, None where it was none's."""
-    components = set(registry.classes())
+    """Return the class that a configuration may name whose constructor raised an error, None where it was none's."""
+    classes = {*registry.classes(), *(found for kind in KINDS for found in offered(kind).values())}
     found = None
     trace = error.__traceback__
     while trace is not None:
         built = type(trace.tb_frame.f_locals.get("self"))
-        if built in components and trace.tb_frame.f_code.co_name in ("__init__", "__post_init__"):
+        if built in classes and trace.tb_frame.f_code.co_name in ("__init__", "__post_init__"):
             found = built
         trace = trace.tb_next
     return found

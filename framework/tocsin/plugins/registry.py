@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from tocsin.arguments import Origin
-from tocsin.errors import ConfigError, PluginError, did_you_mean
+from tocsin.errors import ConfigError, Interrupted, PluginError, did_you_mean
+from tocsin.escaping import print_lines
 from tocsin.plugins import hookspecs
 from tocsin.plugins.isolation import undisturbed
 from tocsin.plugins.roles import ROLES, TASKS, in_words
@@ -174,7 +174,7 @@ class Registry:
             try:
                 with undisturbed(lambda what, plugin=plugin: self._warn(plugin, f"in {hook} {what}")):  # type: ignore[misc]
                     answers = self._only(hook, self._manager.get_plugin(_key(plugin)))(**arguments)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, Interrupted):
                 raise
             # SystemExit too: a watcher must not end the run that it watches.
             except BaseException as error:
@@ -204,7 +204,7 @@ def warn(text: str) -> None:
     try:
         warnings.warn(text, PluginWarning, stacklevel=4)
     except PluginWarning:
-        print(f"warning: {text}", file=sys.stderr)
+        print_lines(f"warning: {text}", stderr=True)
 
 
 def _key(plugin: OnPlugin) -> str:

@@ -20,7 +20,7 @@ from tocsin.labels.schemes import check_same_labels
 from tocsin.scores.roles import Calibrator, DecisionRule, Ensembler
 from tocsin.scores.table import ScoresTable
 
-__all__ = ["STEPS", "Chain", "check_applies", "fit_chain", "ids_digest"]
+__all__ = ["STEPS", "Chain", "check_applies", "facts_of", "fit_chain", "ids_digest"]
 
 STEPS = ("ensembler", "calibrator", "decision_rule")
 """The roles in a chain, in the order in which they are applied."""
@@ -35,7 +35,7 @@ class Chain:
         ensembler: Makes one table out of the members'; None where there is one model.
         calibrator: None for probabilities as they are.
         decision_rule: None for the threshold of whoever applies the chain.
-        facts: What it was fitted on: `messages`, `ids_digest`, and `run` and `split` where the table says them.
+        facts: What it was fitted on, see `facts_of`.
 
     Raises:
         ConfigError: There is no step at all.
@@ -127,17 +127,28 @@ def fit_chain(
         ensembler=ensembler,
         calibrator=calibrator,
         decision_rule=decision_rule,
-        facts={
-            "messages": str(len(table)),
-            "ids_digest": ids_digest(table),
-            **{key: table.metadata[key] for key in ("run", "split") if key in table.metadata},
-        },
+        facts=facts_of(table),
     )
     if calibrator is not None:
         table = calibrator.fit(table).apply(table)
     if decision_rule is not None:
         decision_rule.fit(table)
     return chain
+
+
+def facts_of(table: ScoresTable) -> dict[str, str]:
+    """Return what a chain notes of the table that it is fitted on.
+
+    `messages`, `ids_digest`, `scores_digest` (of ids, raw scores and targets), and what the table says of itself:
+    `run`, `split`, `checkpoint` (SHA-256 of the file whose weights gave the scores) and its `step`.
+    """
+    told = ("run", "split", "checkpoint", "step")
+    return {
+        "messages": str(len(table)),
+        "ids_digest": ids_digest(table),
+        "scores_digest": table.content_digest,
+        **{key: table.metadata[key] for key in told if key in table.metadata},
+    }
 
 
 def shared_messages(table: ScoresTable, other: ScoresTable) -> int:

@@ -130,7 +130,12 @@ def fit_ensemble(
         DataError, LabelError: As in `Ensembler.fit`.
     """
     chain = fit_chain(tables, ensembler=ensembler)
-    return replace(chain, facts={**chain.facts, "run": name, "members": json.dumps(list(names))})
+    of_members = {
+        "run": name,
+        "members": json.dumps(list(names)),
+        "members_scores": json.dumps([table.content_digest for table in tables]),
+    }
+    return replace(chain, facts={**chain.facts, **of_members})
 
 
 def joint_table(

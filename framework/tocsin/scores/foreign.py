@@ -12,6 +12,7 @@ N messages, L labels.
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
-import pyarrow.parquet as pq
 
 from tocsin.errors import DataError
+from tocsin.escaping import original_cell
+from tocsin.parquet_files import read_parquet
 from tocsin.text.reading import wrong_delimiter
 
 __all__ = ["METADATA", "own_facts", "read_columns", "widened"]
@@ -51,14 +53,21 @@ def read_columns(path: str | Path) -> pa.Table:
     delimiter = _DELIMITERS.get(path.suffix.lower())
     _check_kind(path)
     try:
-        table = pq.read_table(path, partitioning=None) if delimiter is None else _read_csv(path, delimiter)
+        if delimiter is not None:
+            table = _read_csv(path, delimiter)
+        elif path.is_dir():
+            table = _read_parts(path)
+        else:
+            table = read_parquet(path)
     except FileNotFoundError:
         raise DataError("There is no such scores file.", file=path) from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         kind = "Parquet" if delimiter is None else "CSV"
         if "invalid UTF8" in str(error):
             raise DataError(_NOT_UTF8, file=path) from error
-        raise DataError(f"Cannot be read as {kind} ({error}). Is the file whole?", file=path) from error
+        # Arrow quotes the row, or the value, and either may be a message.
+        cause = re.sub(r"(got \d+): .*|(invalid value) .*", r"\1\2", str(error), flags=re.DOTALL)
+        raise DataError(f"Cannot be read as {kind} ({cause}). Is the file whole?", file=path) from None
     twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
     if twice:
         raise DataError(
@@ -76,10 +85,22 @@ def read_columns(path: str | Path) -> pa.Table:
 def own_facts(table: pa.Table) -> dict[str, str]:
     """Return what a scores table of ours says of itself, without the prefix; empty for other programs' tables."""
     return {
-        key.removeprefix(METADATA).decode(): value.decode()
+        key.removeprefix(METADATA).decode(errors="replace"): value.decode(errors="replace")
         for key, value in (table.schema.metadata or {}).items()
         if key.startswith(METADATA)
     }
+
+
+def _read_parts(path: Path) -> pa.Table:
+    """The files of a folder as one table, those of another program: ours is one file."""
+    files = [each for each in sorted(path.glob("*")) if each.suffix.lower() in _PARQUET]
+    tables = [read_parquet(file) for file in files]
+    if not tables or any(own_facts(table) for table in tables):
+        raise DataError(
+            "This is a folder; one file of scores is wanted, or the parts that another program wrote of one table.",
+            file=path,
+        )
+    return pa.concat_tables(tables, promote_options="default")
 
 
 def _check_kind(path: Path) -> None:
@@ -142,6 +163,13 @@ def _read_csv(path: Path, delimiter: str) -> pa.Table:
     # Arrow makes bytes of a column that is no UTF-8.
     if any(pa.types.is_binary(kind) for kind in table.schema.types):
         raise DataError(_NOT_UTF8, file=path)
+    for place, field in enumerate(table.schema):
+        # Our own writer puts an apostrophe before what a spreadsheet would take for a formula.
+        column = table[place]
+        if pa.types.is_string(field.type) and pc.any(pc.starts_with(column, "'")).as_py():
+            cells = [None if cell is None else original_cell(cell) for cell in column.to_pylist()]
+            column = pa.chunked_array([pa.array(cells, pa.string())])
+        table = table.set_column(place, original_cell(field.name), column)
     if "lang" in text:
         place = table.column_names.index("lang")
         known = pc.if_else(pc.equal(table["lang"], ""), pa.scalar(None, pa.string()), table["lang"])

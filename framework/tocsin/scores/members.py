@@ -15,6 +15,7 @@ from tocsin.errors import DataError, LabelError
 from tocsin.labels.names import other_labels
 from tocsin.scores.arrays import repeated
 from tocsin.scores.table import ScoresTable
+from tocsin.text.ids import check_ids_join
 
 __all__ = ["aligned_members", "with_labels_in_order"]
 
@@ -75,7 +76,10 @@ def with_labels_in_order(table: ScoresTable, labels: Sequence[str], whose: str) 
     }
     metadata = dict(table.metadata)
     if "train_prevalence" in metadata:
-        shares = json.loads(metadata["train_prevalence"])
+        try:
+            shares = json.loads(metadata["train_prevalence"])
+        except (ValueError, RecursionError):
+            shares = None
         if not isinstance(shares, list) or len(shares) != len(table.labels):
             raise DataError(
                 f"{whose} has a train_prevalence that is not a share for each of its {len(table.labels)} labels. Was "
@@ -93,6 +97,7 @@ def _ids(table: ScoresTable, name: str) -> pa.Array:
             f"{name} has {len(twice):,} ids in several rows: {_shown(twice.field('values'))}. Give every message "
             "an id of its own."
         )
+    check_ids_join(ids, name)
     return ids
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tocsin.errors import DataError
+from tocsin.escaping import markdown_text, rich_text
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -64,23 +65,22 @@ def render_sections(sections: Sequence[Section]) -> Group:
 
     parts: list[Table | Text] = []
     for section in sections:
-        # Text everywhere: a label such as "[bold]" is no markup
         if not section.columns:
-            parts += [Text(section.title, style="italic"), *map(Text, section.notes), Text("")]
+            parts += [rich_text(section.title, "italic"), *map(rich_text, section.notes), Text("")]
             continue
-        table = Table(title=Text(section.title), title_justify="left", header_style="bold")
+        table = Table(title=rich_text(section.title), title_justify="left", header_style="bold")
         for i, heading in enumerate(section.columns):
-            table.add_column(Text(heading), justify="left" if i == 0 else "right", no_wrap=i == 0)
+            table.add_column(rich_text(heading), justify="left" if i == 0 else "right", no_wrap=i == 0)
         for row in section.rows:
-            table.add_row(*(Text(cell) for cell in row))
-        parts += [table, *(Text(note, style="dim") for note in section.notes), Text("")]
+            table.add_row(*map(rich_text, row))
+        parts += [table, *(rich_text(note, "dim") for note in section.notes), Text("")]
     return Group(*parts[:-1])
 
 
 def sections_to_markdown(
     sections: Sequence[Section], *, title: str | None = None, pictures: Mapping[str, str] | None = None
 ) -> str:
-    """Return Markdown tables, each under its title, notes below each.
+    """Return Markdown tables, each under its title, notes below each. Whatever the texts hold, it is shown as text.
 
     Args:
         sections: What there is to show.
@@ -90,20 +90,18 @@ def sections_to_markdown(
     level = "###" if title is None else "##"
 
     def line(cells: Sequence[str]) -> str:
-        escaped = (" ".join(cell.split()).replace("\\", "\\\\").replace("|", "\\|") for cell in cells)
-        return "| " + " | ".join(escaped) + " |"
+        return f"| {' | '.join(map(markdown_text, cells))} |"
 
-    parts = [] if title is None else [f"# {title}"]
+    parts = [] if title is None else [f"# {markdown_text(title)}"]
     for section in sections:
+        heading, notes = f"{level} {markdown_text(section.title)}", list(map(markdown_text, section.notes))
         if not section.columns:
-            parts.append("\n\n".join([f"{level} {section.title}", *section.notes]))
+            parts.append("\n\n".join([heading, *notes]))
             continue
         rule = "|" + "|".join([" :-- ", *[" --: "] * (len(section.columns) - 1)]) + "|"
         body = [line(section.columns), rule, *(line(row) for row in section.rows)]
-        parts.append(
-            "\n".join([f"{level} {section.title}", "", *body, *(f"\n{note}" for note in section.notes)])
-        )
+        parts.append("\n".join([heading, "", *body, *(f"\n{note}" for note in notes)]))
     if pictures:
-        shown = (f"![{name}]({quote(place)})" for name, place in pictures.items())
+        shown = (f"![{markdown_text(name)}]({quote(place)})" for name, place in pictures.items())
         parts.append("\n\n".join([f"{level} Figures", *shown]))
     return "\n\n".join(parts) + "\n"

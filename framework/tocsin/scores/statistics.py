@@ -28,6 +28,7 @@ from tocsin.scores.intervals import degrees_of_freedom, interval, joined_degrees
 from tocsin.scores.metrics import METRICS, Metrics, evaluate
 from tocsin.scores.resampling import group_numbers, message_weights
 from tocsin.scores.table import ScoresTable
+from tocsin.text.ids import check_ids_join
 
 __all__ = [
     "FIGURES",
@@ -266,6 +267,7 @@ def aligned(table_a: ScoresTable, table_b: ScoresTable) -> ScoresTable:
                 f"The {which} scores table has {len(twice):,} ids in several rows "
                 f"(id {worst['values']!r}: {worst['counts']}). Give every message an id of its own."
             )
+        check_ids_join(ids, f"The {which} scores table")
     only_a = ids_a.filter(pc.invert(pc.is_in(ids_a, ids_b)))
     only_b = ids_b.filter(pc.invert(pc.is_in(ids_b, ids_a)))
     if len(only_a) or len(only_b):

@@ -13,11 +13,12 @@ N messages, L labels. On disk one Parquet file, one row a message:
                         absent when nobody labelled the messages
 
 The label names in order, their digest, the run and other facts lie in the file's metadata under
-`tocsin.<key>`.
+`tocsin.<key>`, and so does the SHA-256 of all its bytes (`tocsin.digest`), which is compared when it is read.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -27,20 +28,22 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tocsin.errors import DataError, LabelError, did_you_mean
+from tocsin.checksums import Problem
+from tocsin.errors import DataError, LabelError, TocsinError, did_you_mean
 from tocsin.files import whole_file
 from tocsin.labels.schemes import label_digest
 from tocsin.labels.targets import hard_targets, is_soft
 from tocsin.logits import PROBABILITY_LIMIT, sigmoid
+from tocsin.parquet_files import write_parquet
 from tocsin.scores.arrays import check_filled, check_unique, numbers, objects, strings
 from tocsin.scores.foreign import METADATA, own_facts, read_columns
 
-__all__ = ["PROBABILITY_LIMIT", "ScoresTable", "sigmoid"]
+__all__ = ["PROBABILITY_LIMIT", "ScoresTable", "sigmoid", "verify_scores"]
 
 _PREFIXES = ("logit.", "prob.", "calibrated.", "decision.", "target.")
-_RESERVED = ("labels", "labels_digest")
+_RESERVED = ("labels", "labels_digest", "digest", "format")
+_FORMAT = "1"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -199,6 +202,18 @@ class ScoresTable:
         """Return the table as it was before any chain: without calibrated probabilities and decisions."""
         return replace(self, calibrated_NL=None, decisions_NL=None)
 
+    @cached_property
+    def content_digest(self) -> str:
+        """SHA-256 of ids, labels, raw scores and targets: what a chain that is fitted on the table learns from."""
+        digest = hashlib.sha256(json.dumps([*map(str, self.ids)]).encode())
+        digest.update(self.labels_digest.encode())
+        raw_NL = self.probabilities_NL if self.logits_NL is None else self.logits_NL
+        for values_NL in (raw_NL, self.targets_NL):
+            if values_NL is not None:
+                digest.update(f"{values_NL.dtype}{values_NL.shape}".encode())
+                digest.update(np.ascontiguousarray(values_NL + 0.0).tobytes())
+        return digest.hexdigest()
+
     @property
     def labels_digest(self) -> str:
         """SHA-256 of the label names in order."""
@@ -268,6 +283,7 @@ class ScoresTable:
                 columns["target." + label] = pa.array(values, mask=unknown)
         facts = {
             **self.metadata,
+            "format": _FORMAT,
             "labels": json.dumps(list(self.labels), ensure_ascii=False),
             "labels_digest": self.labels_digest,
         }
@@ -279,6 +295,12 @@ class ScoresTable:
         """Build from an Arrow table with the columns above; `file` is named in errors. Raises as `read`."""
         names = table.column_names
         facts = own_facts(table)
+        if facts.get("format", _FORMAT) != _FORMAT:
+            raise DataError(
+                f"The scores are of format {facts['format'][:40]!r}; this version of Tocsin reads format {_FORMAT}. "
+                "Install the version that wrote them, or score the messages again.",
+                file=file,
+            )
         kind = next((p for p in ("logit.", "prob.") if any(name.startswith(p) for name in names)), None)
         if kind is None or "id" not in names:
             raise DataError(
@@ -287,7 +309,7 @@ class ScoresTable:
                 file=file,
             )
         found = tuple(name.removeprefix(kind) for name in names if name.startswith(kind))
-        labels = tuple(json.loads(facts["labels"])) if "labels" in facts else found
+        labels = _told_labels(facts, file) or found
         _check_names(labels, found, facts, file)
 
         def matrix(prefix: str, dtype: Any) -> np.ndarray | None:
@@ -338,21 +360,45 @@ class ScoresTable:
             raise DataError(str(error), file=file, row=error.row) from None
 
     def write(self, path: str | Path) -> None:
-        """Write Parquet (zstd) so that `path` holds either the whole new table or what it held before."""
+        """Write Parquet (zstd) so that `path` holds either the whole new table or what it held before.
+
+        Its pages have checksums, and its metadata holds the SHA-256 of all its bytes.
+        """
         with whole_file(Path(path)) as part:
-            pq.write_table(self.to_arrow(), part, compression="zstd")
+            write_parquet(self.to_arrow(), part)
 
     @classmethod
     def read(cls, path: str | Path) -> ScoresTable:
         """Read a scores file: ours, or one that another program wrote (Parquet or CSV, see `tocsin.scores.foreign`).
 
         Raises:
-            DataError: For a missing or torn file, missing columns, wrong values, an id in several rows.
+            DataError: For a missing, torn or altered file, one of ours without a checksum, missing columns, wrong
+                values, an id in several rows.
             LabelError: When the label columns are not those that the file's own metadata tells.
         """
         table = cls.from_arrow(read_columns(path), file=path)
         check_unique(table.ids, path)
         return table
+
+
+def verify_scores(path: str | Path) -> list[Problem]:
+    """Read a scores file with its checksum compared; return what is wrong, nothing for a sound one."""
+    try:
+        ScoresTable.read(path)
+    except TocsinError as error:
+        return [Problem(str(path), str(error).removeprefix(f"{path}: "))]
+    return []
+
+
+def _told_labels(facts: Mapping[str, str], file: str | Path | None) -> tuple[str, ...]:
+    """The labels that a file's metadata names; none where it names none."""
+    try:
+        labels = json.loads(facts.get("labels", "[]"))
+        if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
+            raise ValueError("a list of names is wanted")
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"The labels in the metadata cannot be read: {error}.", file=file) from error
+    return tuple(labels)
 
 
 def _check_labels(labels: Sequence[str]) -> None:

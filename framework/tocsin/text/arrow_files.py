@@ -13,15 +13,17 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from tocsin.errors import DataError
+from tocsin.text.columns import checked, part_of, pick_columns
 from tocsin.text.reading import (
     BATCH_ROWS,
+    BadRows,
     OnBadRow,
     Reader,
-    check_columns,
     check_file,
     check_not_empty,
     one_line,
-    valid_strings,
+    stripped_names,
+    warn_of_header,
 )
 
 __all__ = ["ArrowReader", "is_dataset_folder"]
@@ -52,31 +54,45 @@ class ArrowReader(Reader):
         """Return the names of the top-level columns, and `split` for a folder of several splits."""
         split, file = self._files(path)[0]
         with self._opened(file) as source:
-            names = list(source.schema.names)
+            names = stripped_names(source.schema.names)
         return [*names, _SPLIT] if split is not None and _SPLIT not in names else names
+
+    def metadata(self, path: Path) -> dict[bytes, bytes]:
+        """Return the metadata of the first file's schema; errors as in `columns`."""
+        _, file = self._files(path)[0]
+        with self._opened(file) as source:
+            return dict(source.schema.metadata or {})
 
     def batches(
         self, path: Path, columns: Sequence[str], on_bad_row: OnBadRow | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Yield batches of at most 16,384 rows; see `Reader.batches`."""
+        bad = BadRows(path, on_bad_row)
         rows = 0
         for split, file in self._files(path):
             with self._opened(file) as source:
                 names = list(source.schema.names)
                 added = split is not None and _SPLIT not in names
-                check_columns(path if split is None else file, columns, [*names, _SPLIT] if added else names)
-                for whole in self._read(source, file, rows, [name for name in columns if name in names]):
+                existing = [*names, _SPLIT] if added else names
+                picked = pick_columns(path if split is None else file, columns, existing, source.schema)
+                if not rows:
+                    warn_of_header(path, existing)
+                wanted = [existing[place] for place, _ in picked if place < len(names)]
+                for whole in self._read(source, file, rows, list(dict.fromkeys(wanted))):
                     for start in range(0, whole.num_rows, BATCH_ROWS):
                         part = whole.slice(start, BATCH_ROWS)
                         arrays = [
                             pa.array([split] * part.num_rows, pa.string())
-                            if added and name == _SPLIT
-                            else self._checked(part.column(name), name, path, rows + 1, on_bad_row)
-                            for name in columns
+                            if place == len(names)
+                            else checked(
+                                part_of(part.column(existing[place]), keys), name, path, rows + 1, bad.hook
+                            )
+                            for name, (place, keys) in zip(columns, picked, strict=True)
                         ]
                         rows += part.num_rows
                         yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
         check_not_empty(path, rows)
+        bad.check(rows)
 
     def _files(self, path: Path) -> list[tuple[str | None, Path]]:
         """Return the Arrow files of a path in order, each with the split that it belongs to, or None."""
@@ -111,7 +127,7 @@ class ArrowReader(Reader):
                         "torn, or not an Arrow file (its end is missing); write it again", file=file
                     )
             return pa.ipc.open_stream(pa.memory_map(str(file)))
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise DataError(
                 f"torn, or not an Arrow file ({one_line(error)}); write or fetch it again", file=file
             ) from None
@@ -128,7 +144,7 @@ class ArrowReader(Reader):
                     # In full: offsets that lead out of their buffer would read foreign memory. UTF-8 is not looked at
                     # here but in valid_strings, which names the row.
                     _check_offsets(batch)
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, ValueError) as error:
                 raise DataError(
                     f"the Arrow file is torn or damaged here ({one_line(error)}); write or fetch it again",
                     file=file,
@@ -138,14 +154,6 @@ class ArrowReader(Reader):
                 return
             rows += batch.num_rows
             yield batch
-
-    @staticmethod
-    def _checked(
-        array: pa.Array, name: str, path: Path, first_row: int, on_bad_row: OnBadRow | None
-    ) -> pa.Array:
-        if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-            return valid_strings(array, path=path, column=name, first_row=first_row, on_bad_row=on_bad_row)
-        return array
 
 
 def _check_offsets(batch: pa.RecordBatch) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
+
+from tocsin.escaping import rich_text
 
 if TYPE_CHECKING:
     from tocsin.text.audit import Audit, LabelCounts
@@ -17,43 +18,46 @@ __all__ = ["audit_tables"]
 _SHOWN_LANGUAGES = 15
 _FEW = "few"
 _NEVER = "no positive in train"
+_ALWAYS = "no negative in train"
+_NOTHING = "nothing known in train"
 
 
 def audit_tables(audit: Audit) -> RenderableType:
     """Return tables of splits, languages, what crosses and labels, with duplicates and warnings in between."""
     parts: list[RenderableType] = [_splits(audit)]
     if any(audit.read.values()):
-        parts.append(Text(f"Reading: {_reading(audit.read)}"))
+        parts.append(rich_text(f"Reading: {_reading(audit.read)}"))
     if audit.languages and set(audit.languages) != {"unknown"}:
         several = len(audit.languages) > 1 and len([split for split in audit.splits if split]) > 1
-        line = Text(f"Languages: {languages_line(audit.languages)}")
+        line = rich_text(f"Languages: {languages_line(audit.languages)}")
         parts.append(_languages(audit) if several else line)
     if audit.duplicates.groups:
         same = audit.duplicates
         parts.append(
-            Text(
+            rich_text(
                 f"Duplicates: {same.rows:,} messages repeat an earlier text ({same.groups:,} texts; "
                 f"{same.conflicting:,} of them with conflicting labels)"
             )
         )
     for name, alike in audit.similar.items():
         parts.append(
-            Text(
+            rich_text(
                 f"{name[0].upper()}{name[1:]}: {alike.rows:,} messages say almost what an earlier one does "
                 f"({alike.groups:,} groups; {alike.conflicting:,} of them with conflicting labels)"
             )
         )
     if audit.groups and any(one.seen for one in audit.groups.values()):
         parts.append(_crossing(audit))
-    parts += [Text(f"! {sentence}", style="yellow") for sentence in audit.crossing]
+    parts += [rich_text(f"! {sentence}", "yellow") for sentence in audit.crossing]
     if audit.labels:
         parts.append(_labels(audit))
+        parts += [rich_text(f"! {sentence}", "yellow") for sentence in _warnings(audit)]
     if audit.few:
         parts.append(
-            Text(
+            rich_text(
                 f"{_FEW}: under 5,000 messages have the label "
                 f"({len(audit.few)} of {len(audit.labels)} labels); read their figures with care",
-                style="yellow",
+                "yellow",
             )
         )
     return Group(*parts)
@@ -73,6 +77,7 @@ def _reading(read: dict[str, int]) -> str:
         "dropped_empty": "dropped as empty after cleaning",
         "kept_empty": "empty after cleaning, kept",
         "null_texts": "without a text (counted among the empty)",
+        "skipped": "rows that cannot be read, left out",
         "repeated_ids": "ids null or repeated, completed by the row's number",
     }
     return "; ".join(f"{count:,} {said.get(name, name)}" for name, count in read.items() if count)
@@ -94,7 +99,7 @@ def _languages(audit: Audit) -> Table:
     for name, several in rows:
         cells = [f"{sum(counts.get(split, 0) for counts in several):,}" for split in splits]
         share = sum(sum(counts.values()) for counts in several) / total
-        table.add_row(name, *cells, f"{share:.1%}")
+        table.add_row(rich_text(name), *cells, f"{share:.1%}")
     return table
 
 
@@ -110,7 +115,7 @@ def _crossing(audit: Audit) -> Table:
         cells = [
             f"{count:,} {count / audit.splits[split].messages:>6.1%}" for split, count in one.seen.items()
         ]
-        table.add_row(name, f"{one.groups:,}", f"{one.crossing:,}", *cells)
+        table.add_row(rich_text(name), f"{one.groups:,}", f"{one.crossing:,}", *cells)
     return table
 
 
@@ -137,7 +142,7 @@ def _splits(audit: Audit) -> Table:
     for name in shown:
         table.add_column(name, justify="right")
     for row, split in enumerate(rows):
-        table.add_row(split or "in none", *(values[row] for values in shown.values()))
+        table.add_row(rich_text(split or "in none"), *(values[row] for values in shown.values()))
     return table
 
 
@@ -154,7 +159,7 @@ def _labels(audit: Audit) -> Table:
     nulls = any(one.nulls for counts in audit.labels.values() for one in counts.values())
     if nulls:
         table.add_column("null", justify="right")
-    notes = bool(audit.few or audit.without_positives)
+    notes = bool(audit.few or audit.without_positives or audit.without_negatives)
     if notes:
         table.add_column("")
     for name, counts in audit.labels.items():
@@ -162,11 +167,39 @@ def _labels(audit: Audit) -> Table:
         if nulls:
             cells.append(f"{sum(one.nulls for one in counts.values()):,}")
         if notes:
-            marks = [_NEVER] if name in audit.without_positives else []
+            mark = _mark(audit, name)
+            marks = [mark] if mark else []
             marks += [_FEW] if name in audit.few else []
             cells.append(", ".join(marks))
-        table.add_row(name, *cells, style="yellow" if name in audit.without_positives else None)
+        table.add_row(rich_text(name), *cells, style="yellow" if _mark(audit, name) else None)
     return table
+
+
+def _mark(audit: Audit, name: str) -> str:
+    """Say what a label lacks in train, "" where it has both."""
+    lacks = (name in audit.without_positives, name in audit.without_negatives)
+    return {(True, True): _NOTHING, (True, False): _NEVER, (False, True): _ALWAYS}.get(lacks, "")
+
+
+def _warnings(audit: Audit) -> list[str]:
+    """Return what follows from labels without a negative and from messages without a label, with the option's name."""
+    blank = "If an empty cell (or a key left out) means 0, say so: labels.init_args.blank: 0"
+    found = []
+    always = [name for name in audit.without_negatives if name not in audit.without_positives]
+    if always:
+        found.append(
+            f"{_ALWAYS}: {len(always)} of {len(audit.labels)} labels are never 0, so nothing can be learned or "
+            f"measured of them but that they are always on. {blank}"
+        )
+    for split, counts in audit.splits.items():
+        if split and counts.messages == counts.unknown:
+            found.append(
+                f"no label is known of any message in {split}: a fit or test of it is refused. {blank}"
+            )
+    unknown = sum(counts.unknown for counts in audit.splits.values())
+    if unknown and not always and not any("no label is known" in sentence for sentence in found):
+        found.append(f"no label is known of {unknown:,} messages, which teach and test nothing. {blank}")
+    return found
 
 
 def _positives(counts: LabelCounts) -> str:

@@ -16,8 +16,10 @@ from urllib.parse import parse_qsl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tocsin.errors import ConfigError, did_you_mean
-from tocsin.files import cache_folder, whole_file
+from tocsin.checksums import cached_file, is_sound_file
+from tocsin.errors import ConfigError, TocsinError, did_you_mean
+from tocsin.files import cache_folder
+from tocsin.parquet_files import DIGEST
 from tocsin.text.reading import BATCH_ROWS, one_line
 
 __all__ = ["HUB", "HubSource", "hub_file"]
@@ -90,7 +92,7 @@ def hub_file(name: str) -> Path:
             the library datasets is not installed; or the hub cannot be reached or refuses.
     """
     source = HubSource.parse(name)
-    if _COMMIT.fullmatch(source.revision) and source.file(source.revision).is_file():
+    if _COMMIT.fullmatch(source.revision) and is_sound_file(source.file(source.revision)):
         return source.file(source.revision)
     _check_online(name, source)
     try:
@@ -106,14 +108,15 @@ def hub_file(name: str) -> Path:
         if not _COMMIT.fullmatch(commit):
             commit = str(HfApi().dataset_info(source.repository, revision=source.revision).sha)
         target = source.file(commit)
-        if not target.is_file():
+
+        def fetch(part: Path) -> None:
             found = datasets.load_dataset(
                 source.repository, source.subset, split=source.split, revision=commit
             )
-            splits = {source.split: found} if source.split else dict(found)
-            with whole_file(target) as part:
-                _write(splits, part, several=source.split is None)
-    except ConfigError:
+            _write({source.split: found} if source.split else dict(found), part, several=source.split is None)
+
+        cached_file(target, fetch)
+    except TocsinError:
         raise
     except Exception as error:
         raise ConfigError(
@@ -145,7 +148,7 @@ def _write(splits: dict[Any, Any], path: Path, *, several: bool) -> None:
             for table in found.with_format("arrow").iter(batch_size=BATCH_ROWS):
                 if several and _SPLIT not in table.column_names:
                     table = table.append_column(_SPLIT, pa.array([str(split)] * table.num_rows, pa.string()))
-                table = table.replace_schema_metadata(None)
+                table = table.replace_schema_metadata({DIGEST: b"0" * 64})
                 if writer is None:
                     writer = pq.ParquetWriter(
                         path, table.schema, compression="zstd", write_page_checksum=True

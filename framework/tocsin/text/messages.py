@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -12,14 +14,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tocsin.errors import ConfigError, DataError
+from tocsin.text.alike import concatenated
 from tocsin.text.cleaners import Cleaner
+from tocsin.text.ids import IdColumn
 from tocsin.text.progress import progress_bar
 from tocsin.text.readers import Reader, reader_for
+from tocsin.text.reading import DataWarning, holds_bytes
 
 __all__ = ["ColumnNames", "Messages", "iterate_strings", "read_messages", "source_column"]
 
+
+def _stem(path: Path) -> str:
+    return path.name.split(".")[0] if path.name.strip(".") else path.name
+
+
 _OWN_COLUMNS = ("file", "row", "id", "lang", "text")
 _SOURCE = "source:"  # prefix of an extra column whose name is one of ours
+_PATH_PARTS = {
+    "folder": lambda path: path.absolute().parent.name,
+    "file": lambda path: path.name,
+    "stem": _stem,
+}
+_MOJIBAKE = re.compile("Ã[\\x80-\\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€[\\x80-\\xbf™œ\x9d˜¦“”¢]|Ã\u0192|â‚¬")
 
 
 @dataclass(frozen=True)
@@ -31,17 +47,19 @@ class ColumnNames:
         id: The column that identifies it, or None: file name and row number serve.
         lang: The column with its language code, or None: unknown.
         extra: Further columns, kept with their own names and types.
+        of_path: Among these, those that are made of a file's path: name -> "folder", "file" or "stem".
     """
 
     text: str
     id: str | None = None
     lang: str | None = None
     extra: tuple[str, ...] = ()
+    of_path: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def wanted(self) -> tuple[str, ...]:
         """Every column to be read, each once."""
-        named = (self.text, self.id, self.lang, *self.extra)
+        named = (self.text, self.id, self.lang, *(name for name in self.extra if name not in self.of_path))
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
 
@@ -82,6 +100,7 @@ def read_messages(
     reader: Reader | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     progress: bool = False,
+    path_columns: Mapping[str, str] | None = None,
 ) -> Messages:
     """Read and clean the messages of some files, batch by batch.
 
@@ -98,11 +117,13 @@ def read_messages(
         on_error: Whether a row that cannot be read raises, or is skipped and counted. A torn file always
             raises.
         progress: Show a bar on stderr.
+        path_columns: Extra columns that are made of the file's path, each "folder" (the name of the folder that holds
+            it), "file" (its name) or "stem" (its name up to the first point).
 
     Raises:
         DataError: A file or a row cannot be read, a column is missing, a text is no string, or no message is
             left.
-        ConfigError: `on_empty` or `on_error` is none of its choices, or no file is given.
+        ConfigError: `on_empty`, `on_error` or a path column is none of its choices, or no file is given.
     """
     if on_empty not in ("drop", "keep"):
         raise ConfigError(f"on_empty is {on_empty!r}; it must be 'drop' or 'keep'")
@@ -110,7 +131,14 @@ def read_messages(
         raise ConfigError(f"on_error is {on_error!r}; it must be 'raise' or 'skip'")
     if not paths:
         raise ConfigError("no message file is given; name at least one")
-    names = ColumnNames(text, id, lang, tuple(dict.fromkeys(extra)))
+    of_path = dict(path_columns or {})
+    for name, part in of_path.items():
+        if part not in _PATH_PARTS or name in (text, id, lang):
+            raise ConfigError(
+                f"path_columns: {name!r} is {part!r}; wanted was a new column's name with one of "
+                f"{', '.join(map(repr, _PATH_PARTS))}"
+            )
+    names = ColumnNames(text, id, lang, tuple(dict.fromkeys([*extra, *of_path])), of_path)
     files = [str(path) for path in paths]
     readers = [reader or reader_for(path) for path in paths]
     result = Messages(pa.table({}))
@@ -123,8 +151,8 @@ def read_messages(
             for batch in _batches(path, one, names, cleaner, on_error, result, number, files):
                 batches.append(batch)
                 advance(batch.num_rows)
-            tables.append(_concatenated(batches, [path]))
-    table = _concatenated(tables, paths)
+            tables.append(concatenated(batches, [path]))
+    table = concatenated(tables, paths)
     result.table = _with_unique_ids(table, files, result, has_ids=id is not None)
     return _without_empty(result, on_empty)
 
@@ -182,24 +210,29 @@ def _batches(
         else reader.batches(path, names.wanted)
     )
     rows = 0
+    ids = None if names.id is None else IdColumn(path, names.id)
+    made: dict[str, str] = {name: _PATH_PARTS[part](path) for name, part in names.of_path.items()}
+    mojibake = 0
     for batch in batches:
         first, rows = rows + 1, rows + batch.num_rows
-        source = {name: batch.column(name) for name in names.wanted}
+        source: dict[str | None, pa.Array] = {name: batch.column(name) for name in names.wanted}
         texts = _texts(source[names.text], names.text, path, first)
+        mojibake += _count_mojibake(texts)
         cleaned = [cleaner.clean(value or "") for value in texts.to_pylist()]
         columns: dict[str, pa.Array] = {
             "file": pa.DictionaryArray.from_arrays(pa.array(np.full(len(cleaned), number, np.int32)), files),
             "row": pa.array(np.arange(first, rows + 1)),
-            "id": _cast(source[names.id], names.id, path, first)
-            if names.id
-            else pa.nulls(len(cleaned), pa.string()),
+            "id": pa.nulls(len(cleaned), pa.string())
+            if ids is None
+            else ids.strings(source[names.id], first),
             "lang": _codes(source[names.lang], names.lang, path, first)
             if names.lang
             else pa.nulls(len(cleaned), pa.string()),
             "text": _encoded(cleaned),
         }
         for name in names.extra:
-            columns[_SOURCE + name if name in _OWN_COLUMNS else name] = source[name]
+            column = pa.array([made[name]] * len(cleaned), pa.string()) if name in made else source[name]
+            columns[_SOURCE + name if name in _OWN_COLUMNS else name] = column
         table = pa.table(columns)
         good = np.ones(len(cleaned), bool)
         if bad_rows:
@@ -207,13 +240,34 @@ def _batches(
             table = table.filter(pa.array(good))
         result.null_texts += int(np.count_nonzero(texts.is_null().to_numpy(zero_copy_only=False) & good))
         yield table
+    if ids is not None:
+        ids.warn()
+    if mojibake:
+        warnings.warn(
+            f"{path}: {mojibake:,} of {rows:,} texts look like UTF-8 that was read as Windows-1252 and saved so "
+            "(Ã© for é, â€™ for ’). Write the file again from where its letters are right; in Python, "
+            'text.encode("cp1252").decode("utf-8") mends such a text',
+            DataWarning,
+            stacklevel=2,
+        )
+
+
+def _count_mojibake(texts: pa.Array) -> int:
+    """Return how many texts hold what UTF-8 becomes when it is taken for Windows-1252."""
+    if pa.types.is_null(texts.type) or not any(holds_bytes(texts, sign.encode()) for sign in ("Ã", "â€")):
+        return 0
+    found = pc.match_substring(texts, "Ã")
+    found = pc.or_(found, pc.match_substring(texts, "â€"))
+    if not pc.any(found).as_py():
+        return 0
+    return sum(_MOJIBAKE.search(text) is not None for text in texts.filter(found).to_pylist())
 
 
 def _texts(column: pa.Array, name: str, path: Path, first_row: int) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_null(column.type) or _is_string(column.type):
-        return column
+        return column.cast(pa.string()) if pa.types.is_string_view(column.type) else column
     offset = int(np.argmax(column.is_valid().to_numpy(zero_copy_only=False)))
     raise DataError(
         f"column {name!r} holds {column.type} here, a message's text must be a string; "
@@ -223,23 +277,13 @@ def _texts(column: pa.Array, name: str, path: Path, first_row: int) -> pa.Array:
     )
 
 
-def _cast(column: pa.Array, name: str, path: Path, first_row: int) -> pa.Array:
-    """Return a column of ids or codes as strings; numbers are written out, empty strings are null."""
-    try:
-        strings = column.cast(pa.string())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise DataError(
-            f"column {name!r} holds {column.type}; strings or numbers were wanted", file=path, row=first_row
-        ) from None
-    return pc.if_else(pc.equal(strings, ""), pa.scalar(None, pa.string()), strings)
-
-
 def _codes(column: pa.Array, name: str, path: Path, first_row: int) -> pa.Array:
-    if pa.types.is_null(column.type) or _is_string(column.type) or pa.types.is_dictionary(column.type):
-        return _cast(column, name, path, first_row)
-    raise DataError(
-        f"column {name!r} holds {column.type}, language codes must be strings", file=path, row=first_row
-    )
+    if not (pa.types.is_null(column.type) or _is_string(column.type) or pa.types.is_dictionary(column.type)):
+        raise DataError(
+            f"column {name!r} holds {column.type}, language codes must be strings", file=path, row=first_row
+        )
+    codes = column.cast(pa.string())
+    return pc.if_else(pc.equal(codes, ""), pa.scalar(None, pa.string()), codes)
 
 
 def _is_string(kind: pa.DataType) -> bool:
@@ -254,28 +298,6 @@ def _encoded(texts: list[str]) -> pa.Array:
         return pa.array(
             [text.encode("utf-8", "replace").decode("utf-8") for text in texts], pa.large_string()
         )
-
-
-def _concatenated(tables: list[pa.Table], paths: Sequence[Path]) -> pa.Table:
-    try:
-        return pa.concat_tables(tables, promote_options="permissive")
-    except (pa.ArrowTypeError, pa.ArrowInvalid):
-        first = tables[0].schema
-        for table, path in zip(tables, [*paths] * len(tables), strict=False):
-            for column in table.schema:
-                wanted = first.field(column.name).type
-                try:
-                    pa.unify_schemas(
-                        [pa.schema([(column.name, wanted)]), pa.schema([column])],
-                        promote_options="permissive",
-                    )
-                except (pa.ArrowTypeError, pa.ArrowInvalid):
-                    raise DataError(
-                        f"column {column.name!r} holds {column.type} here but {wanted} in {paths[0]}; "
-                        "write both alike",
-                        file=path,
-                    ) from None
-        raise
 
 
 def _with_unique_ids(table: pa.Table, files: list[str], result: Messages, *, has_ids: bool) -> pa.Table:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from tocsin.errors import ConfigError, DataError
 from tocsin.text.pairs import PAIR_COLUMNS, PairReader
-from tocsin.text.readers import Reader, reader_for, resolve_data_path
+from tocsin.text.readers import Reader, reader_for, resolve_data_paths
 from tocsin.text.reading import BATCH_ROWS, OnBadRow
 
 __all__ = ["PairTable"]
@@ -24,7 +24,7 @@ class PairTable(PairReader):
     at.
 
     Args:
-        files: File or files, relative to data/ or to $TOCSIN_DATA.
+        files: File or files, folders of them or patterns such as corpus/*.csv, relative to data/ or to $TOCSIN_DATA.
         english: Column of the English sentence.
         text: Column of its translation.
         lang: Column of the translation's language code.
@@ -63,7 +63,7 @@ class PairTable(PairReader):
 
     def files(self) -> list[Path]:
         """Return the files, as found now."""
-        return [resolve_data_path(name) for name in self.names]
+        return [path for name in self.names for path in resolve_data_paths(name, self.reader)]
 
     def approximate_pairs(self) -> int | None:
         """Return the rows of all files, those that `where` leaves out among them."""

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from tocsin.escaping import terminal_text
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -18,7 +20,8 @@ def table_console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     terminal = (sys.stderr if stderr else sys.stdout).isatty()
-    return Console(stderr=stderr) if terminal else Console(stderr=stderr, width=140)
+    # What is shown comes from data: "[/red]" and ":fire:" are text.
+    return Console(stderr=stderr, markup=False, emoji=False, width=None if terminal else 140)
 
 
 @contextlib.contextmanager
@@ -47,14 +50,14 @@ def progress_bar(
             return Text("" if speed is None else f"{speed:,.0f} {unit}/s")
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn(f"{{task.completed:,}} {unit}"),
         Rate(),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(terminal_text(what), total=total)
         yield lambda units: bar.advance(task, units)
         done = next(state for state in bar.tasks if state.id == task).completed
         bar.update(task, total=done)  # the total may have been an estimate

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -16,7 +17,7 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_warn
 
 from tocsin.errors import CheckpointError
-from tocsin.files import file_sha256, fsync_path, temporary_name, write_text
+from tocsin.files import FullDiskWarning, file_sha256, fsync_path, temporary_name, write_text
 from tocsin.training.checkpoint_format import (
     PlainDataError,
     check_content,
@@ -24,6 +25,7 @@ from tocsin.training.checkpoint_format import (
     read_footer,
     write_footer,
 )
+from tocsin.training.portable_paths import with_absolute_paths, with_portable_paths
 
 __all__ = ["RUN_KEY", "AtomicCheckpointIO", "CheckpointWarning", "manifest_path", "verify_checkpoint"]
 
@@ -79,7 +81,7 @@ class AtomicCheckpointIO(CheckpointIO):
         target = _local(path)
 
         def write(temporary: Path) -> dict[str, Any]:
-            entry = _write(checkpoint, temporary)
+            entry = _write(_with_callbacks(checkpoint, with_portable_paths, target.parent), temporary)
             _check_plain(temporary, target)
             return entry
 
@@ -115,7 +117,7 @@ class AtomicCheckpointIO(CheckpointIO):
             raise CheckpointError(f"{source} holds a {type(loaded).__name__}, not a checkpoint's dict")
         if RUN_KEY in loaded and not footer:
             raise CheckpointError(f"{source} was altered or damaged: the digest at its end is gone")
-        return loaded
+        return _with_callbacks(loaded, with_absolute_paths, source.parent)
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Remove a checkpoint and its manifest; nothing happens when they are not there."""
@@ -151,7 +153,11 @@ class AtomicCheckpointIO(CheckpointIO):
                 # `target` itself still stands: what it replaced makes room.
                 temporary.unlink(missing_ok=True)
                 self.remove_checkpoint(kept)
-                warnings.warn(f"{kept} was removed to make room for {target.name}: {error}", stacklevel=4)
+                warnings.warn(
+                    f"{kept} was removed to make room for {target.name}: {error}",
+                    FullDiskWarning,
+                    stacklevel=4,
+                )
                 entry = write(temporary)
             if kept is not None and target.exists():
                 _keep(target, kept)
@@ -245,6 +251,15 @@ class _HashingFile(io.RawIOBase):
 
     def flush(self) -> None:
         self.file.flush()
+
+
+def _with_callbacks(
+    checkpoint: dict[str, Any], change: Callable[[Any, Path], Any], folder: Path
+) -> dict[str, Any]:
+    """Return a checkpoint whose callbacks' states are changed; a ModelCheckpoint of the user's names files by path."""
+    if "callbacks" not in checkpoint:
+        return checkpoint
+    return {**checkpoint, "callbacks": change(checkpoint["callbacks"], folder)}
 
 
 def _write(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -181,11 +181,13 @@ class BestCheckpoint(ModelCheckpoint):
             vars(self).update(before)  # the file that stands is that of the best before
             raise
         best = self._last_checkpoint_saved != ""
-        if best:
+        where = getattr(trainer.strategy.checkpoint_io, "where", Path)
+        file = where(Path(self.best_model_path))  # a full disk may have sent it elsewhere, or nowhere
+        if best and file is not None:
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 told = getattr(callback, "on_best_saved", None)
                 if told is not None:
-                    told(trainer, Path(self.best_model_path))
+                    told(trainer, file)
         return best
 
     def _fits(self, trainer: pl.Trainer) -> bool:

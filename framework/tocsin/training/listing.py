@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +16,9 @@ from typing import Any
 from tocsin.errors import ConfigError
 from tocsin.training.runs import DATED, is_held
 
-__all__ = ["SORTS", "RunSummary", "list_runs", "read_run", "sorted_runs"]
+__all__ = ["SORTS", "RunSummary", "list_runs", "read_run", "run_folders", "sorted_runs"]
 
+NO_RECORD = "no record"
 _SPLITS = ("test", "validation")  # of a run that has both, the test scores are its figures
 
 
@@ -29,8 +31,8 @@ class RunSummary:
         name: The experiment.
         verb: What it did.
         started: As its record says, ISO 8601 with the time zone; without a record, what its folder's name says.
-        status: completed, failed, running, killed (its record says running and no process holds the folder) or broken
-            (no readable record).
+        status: completed, failed, interrupted (by a signal), running, killed (its record says running and no process
+            holds the folder) or "no record" (none that can be read; `problems` says what to do).
         duration_seconds: Of all its sessions that ended, resumed ones included.
         resumed: Times it was resumed.
         split: The split that the figures are of.
@@ -40,14 +42,16 @@ class RunSummary:
         seed: Of the whole run.
         commit: Of the working folder, whole.
         dirty: Whether tracked files differed from it.
-        problems: What could not be read, and why.
+        reason: Why it failed, or the signal that interrupted it.
+        go_on: The command that goes on with it.
+        problems: What could not be read, why, and what to do.
     """
 
     path: str
     name: str
     verb: str | None = None
     started: str | None = None
-    status: str = "broken"
+    status: str = NO_RECORD
     duration_seconds: float | None = None
     resumed: int = 0
     split: str | None = None
@@ -57,6 +61,8 @@ class RunSummary:
     seed: int | None = None
     commit: str | None = None
     dirty: bool | None = None
+    reason: str | None = None
+    go_on: str | None = None
     problems: list[str] = field(default_factory=list)
 
 
@@ -83,7 +89,7 @@ def list_runs(root: str | Path = "runs") -> list[RunSummary]:
         raise ConfigError(
             f"there is no folder of runs {str(root)!r}; wanted the folder given to --runs of a fit"
         )
-    return [read_run(path) for path in _run_folders(folder, depth=2)]
+    return [read_run(path) for path in run_folders(folder, depth=2)]
 
 
 def sorted_runs(runs: Iterable[RunSummary], by: str = "started", reverse: bool = False) -> list[RunSummary]:
@@ -108,13 +114,33 @@ def read_run(path: Path) -> RunSummary:
             raise ValueError(f"a {type(record).__name__}, not a record")
         _take_record(found, record)
     except FileNotFoundError:
-        found.problems.append("provenance.json is missing")
+        found.problems.append(f"provenance.json is missing; {_fix(path)}")
     except (OSError, ValueError) as error:
-        found.problems.append(f"provenance.json: {_first_line(error)}")
-    if found.status == "running" and is_held(path) is False:
+        found.problems.append(f"provenance.json cannot be read ({_first_line(error)}); {_fix(path)}")
+    held = is_held(path)
+    if found.status == "running" and held is False:
         found.status = "killed"
+        found.go_on = found.go_on or _resume(path)
+    elif found.status == NO_RECORD and held:
+        found.status = "running"
     _take_scores(found, path)
     return found
+
+
+def _resume(path: Path) -> str | None:
+    """The command that goes on with a fit; None without a checkpoint."""
+    if not any((path / "checkpoints").glob("*.ckpt")):
+        return None
+    return shlex.join(["tocsin", "fit", "--resume", str(path)])
+
+
+def _fix(path: Path) -> str:
+    resume = _resume(path)
+    if resume:
+        return f"its checkpoints are there: go on with {resume}"
+    if any((path / name).exists() for name in ("bundle", "scores")):
+        return "what else lies in the folder can still be used; start the run again for a record of it"
+    return f"nothing of it can be used: {shlex.join(['rm', '-r', str(path)])}"
 
 
 def _take_record(found: RunSummary, record: dict[str, Any]) -> None:
@@ -123,6 +149,8 @@ def _take_record(found: RunSummary, record: dict[str, Any]) -> None:
     found.started = _of(record, "started", str) or found.started
     found.status = _of(record, "status", str) or found.status
     found.seed = _of(record, "seed", int)
+    found.reason = _of(record, "error", str) or _of(record, "signal", str)
+    found.go_on = _of(record, "go_on", str)
     git = _of(record, "git", dict) or {}
     found.commit, found.dirty = _of(git, "commit", str), _of(git, "dirty", bool)
     earlier = [one for one in _of(record, "earlier", list) or [] if isinstance(one, dict)]
@@ -153,7 +181,8 @@ def _take_scores(found: RunSummary, path: Path) -> None:
         found.problems.append(f"scores/{split}.parquet: {_first_line(error)}")
 
 
-def _run_folders(folder: Path, depth: int) -> Iterator[Path]:
+def run_folders(folder: Path, depth: int = 2) -> Iterator[Path]:
+    """Yield the folders of runs below a folder, itself among them, to a depth."""
     if DATED.fullmatch(folder.name) or (folder / "provenance.json").is_file():
         yield folder
     elif depth:
@@ -164,7 +193,7 @@ def _run_folders(folder: Path, depth: int) -> Iterator[Path]:
             return
         for one in inner:
             if os.access(one, os.R_OK | os.X_OK):
-                yield from _run_folders(one, depth - 1)
+                yield from run_folders(one, depth - 1)
             elif DATED.fullmatch(one.name):
                 yield one
 

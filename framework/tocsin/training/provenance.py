@@ -1,10 +1,16 @@
-"""What a run's figures came from: versions, machine, source state, data files, seeds and times."""
+"""What a run's figures came from: versions, machine, source state, data files, seeds and times.
+
+It says neither who ran it nor where: no user, no machine's name, no folder outside of the working folder,
+`$TOCSIN_DATA` and the home folder.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -13,11 +19,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from tocsin.errors import Interrupted
 from tocsin.files import file_sha256
+from tocsin.privacy import shown_argument, shown_path, without_paths
 
 __all__ = ["describe_files", "ended", "seed_of_run", "started"]
 
 _DISTRIBUTIONS = ("tocsin", "torch", "lightning", "transformers", "numpy", "pyarrow", "scikit-learn")
+_LONGEST = 500  # characters of an error that a record keeps
+_QUOTED = re.compile(r"(['\"])(?=[^'\"]*\s[^'\"]*\s)[^'\"]{16,}\1")
 
 
 def started(name: str, verb: str) -> dict[str, Any]:
@@ -30,8 +40,9 @@ def started(name: str, verb: str) -> dict[str, Any]:
         "ended": None,
         "duration_seconds": None,
         "error": None,
-        "command": shlex.join(sys.argv),
-        "working_folder": os.getcwd(),
+        "signal": None,
+        "go_on": None,
+        "command": shlex.join([Path(sys.argv[0]).name, *map(shown_argument, sys.argv[1:])]),
         "seed": seed_of_run(),
         "versions": {"python": platform.python_version(), **_versions()},
         "machine": _machine(),
@@ -40,22 +51,51 @@ def started(name: str, verb: str) -> dict[str, Any]:
     }
 
 
-def ended(record: Mapping[str, Any], error: BaseException | None) -> dict[str, Any]:
-    """Return `record` closed now: "completed", or "failed" with the error's first line."""
+def ended(record: Mapping[str, Any], error: BaseException | None, go_on: str | None = None) -> dict[str, Any]:
+    """Return `record` closed now.
+
+    Its status becomes "completed"; "interrupted" by a signal, with the signal's name and the command that goes on; or
+    "failed" with the error's first line, in which quoted texts (a message may be among them) are left out.
+    """
     now = _now()
     duration = (datetime.fromisoformat(now) - datetime.fromisoformat(record["started"])).total_seconds()
-    told = None
-    if error is not None:
-        lines = str(error).strip().splitlines()
-        told = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    status = "completed" if error is None else "failed"
-    return {**record, "status": status, "ended": now, "duration_seconds": duration, "error": told}
+    by = _signal_of(error)
+    status = "completed" if error is None else "failed" if by is None else "interrupted"
+    return {
+        **record,
+        "status": status,
+        "ended": now,
+        "duration_seconds": duration,
+        "error": None if error is None or by is not None else _told(error),
+        "signal": by,
+        "go_on": go_on,
+    }
+
+
+def _signal_of(error: BaseException | None) -> str | None:
+    if isinstance(error, Interrupted):
+        return signal.Signals(error.signum).name
+    return "SIGINT" if isinstance(error, KeyboardInterrupt) else None
+
+
+def _told(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    if not lines:
+        return type(error).__name__
+    named = getattr(error, "file", None) or getattr(error, "filename", None)  # a path may hold white space
+    # what holds white space in quotes is more likely a message than a name or a path
+    line = _QUOTED.sub(lambda found: f"{found[1]}…{found[1]}", without_paths(lines[0], named))
+    return f"{type(error).__name__}: {line[:_LONGEST]}"
 
 
 def describe_files(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
-    """Return path, size in bytes and SHA-256 of each file, in the order given."""
+    """Return path, size in bytes and SHA-256 of each file, in the order given.
+
+    A path is named from the working folder, `$TOCSIN_DATA` or the home folder, where the file lies below it; else by
+    the file's name alone.
+    """
     return [
-        {"path": str(path), "bytes": Path(path).stat().st_size, "sha256": file_sha256(Path(path))}
+        {"path": shown_path(path), "bytes": Path(path).stat().st_size, "sha256": file_sha256(Path(path))}
         for path in paths
     ]
 

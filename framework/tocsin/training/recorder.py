@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from tocsin.batches.protocols import ServesPairs
+from tocsin.bundles.callback import BundleWriter
 from tocsin.errors import TocsinError
-from tocsin.files import file_sha256, whole_file, write_text
+from tocsin.escaping import json_escaped
+from tocsin.files import FullDiskWarning, fallback_folder, file_sha256, whole_file, write_text
 from tocsin.scores.table import ScoresTable
 from tocsin.training import provenance
 from tocsin.training.checkpoint_files import manifest_path
@@ -69,6 +71,7 @@ class RunRecorder(Callback):
         self._record: dict[str, Any] | None = None
         self._best: float | None = None
         self._audited = False
+        self._failing: set[str] = set()
         self._resumed = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -77,8 +80,8 @@ class RunRecorder(Callback):
             return
         if self.config is not None and not (self.run.path / "config.yaml").exists():
             self._guarded("config.yaml", self._write_config)
-        earlier = self._earlier()
-        self._record = provenance.started(self.run.name, self.run.verb)
+        self.run.begin()
+        self._record = self.run.record
         self._record["plugins"] = self.plugins
         self._record["trainer"] = {
             "precision": str(trainer.precision),
@@ -86,8 +89,6 @@ class RunRecorder(Callback):
             "strategy": type(trainer.strategy).__name__,
             "world_size": trainer.world_size,
         }
-        if earlier:
-            self._record["earlier"] = earlier
         self._describe_data(trainer)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -113,17 +114,17 @@ class RunRecorder(Callback):
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         if trainer.state.fn != "fit":
-            self._write_scores(pl_module, "validation")
+            self._write_scores(trainer, "validation")
         elif self._improved(trainer):
             waits = isinstance(trainer.checkpoint_callback, BestCheckpoint)
-            self._write_scores(pl_module, "validation", self._next_scores if waits else None)
+            self._write_scores(trainer, "validation", waits=waits)
 
     def on_best_saved(self, trainer: pl.Trainer, path: Path) -> None:
         """Write the scores of the best checkpoint, now that it is there; it calls this on every rank."""
         if trainer.is_global_zero:
             tables = getattr(trainer.lightning_module, "scores", None)
             table = tables.get("validation") if isinstance(tables, Mapping) else None
-            self._guarded("scores/validation.parquet", lambda: self._bind(table, path))
+            self._guard_scores(trainer, "scores/validation.parquet", lambda: self._bind(table, path))
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -147,7 +148,7 @@ class RunRecorder(Callback):
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the test scores."""
         if trainer.is_global_zero:
-            self._write_scores(pl_module, "test")
+            self._write_scores(trainer, "test")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Close the record as completed."""
@@ -156,13 +157,15 @@ class RunRecorder(Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Close the record as failed."""
+        """Close the record as failed or interrupted."""
         self._close(trainer, exception)
 
     def _close(self, trainer: pl.Trainer, error: BaseException | None) -> None:
         if self._record is not None and trainer.is_global_zero:
-            self._record = provenance.ended(self._record, error)
-            self._guarded("provenance.json", self._write_record)
+            events = getattr(trainer.lightning_module, "events", [])
+            if events:
+                self._record["events"] = list(events)
+            self.run.end(error)
             self._record = None
 
     def _describe_data(self, trainer: pl.Trainer) -> None:
@@ -174,7 +177,7 @@ class RunRecorder(Callback):
         if callable(facts) and self._record["data"] is None:
             told = facts()
             self._record["data"] = None if told is None else _with_digests(told)
-        self._guarded("provenance.json", self._write_record)
+        self._guarded("provenance.json", self.run.write_record)
         audit = None if self._audited else getattr(data, "audit", None)
         if audit is not None:
             self._guarded("audit.json", lambda: _write_json(self.run.path / "audit.json", audit.to_dict()))
@@ -209,7 +212,7 @@ class RunRecorder(Callback):
             own = self._titled(table)
             footer = read_footer(best)
             facts = {"checkpoint": _digest(best), "step": str(footer.step)} if footer else {}
-            self.run.scores.mkdir(exist_ok=True)
+            self.run.scores.mkdir(exist_ok=True, parents=True)
             replace(own, metadata={**own.metadata, **facts}).write(self.run.scores / "validation.parquet")
         self._next_scores.unlink(missing_ok=True)
 
@@ -240,19 +243,20 @@ class RunRecorder(Callback):
             return table
         return replace(table, metadata={**table.metadata, "run": self.run.title})
 
-    def _write_scores(self, pl_module: pl.LightningModule, stage: str, to: Path | None = None) -> None:
-        tables = getattr(pl_module, "scores", None)
+    def _write_scores(self, trainer: pl.Trainer, stage: str, *, waits: bool = False) -> None:
+        """Write a stage's table; one that waits becomes the validation scores once its checkpoint is saved."""
+        tables = getattr(trainer.lightning_module, "scores", None)
         table = tables.get(stage) if isinstance(tables, Mapping) else None
         if table is None:
             return
         table = self._titled(table)
-        path = to or self.run.scores / f"{stage}.parquet"
 
         def write() -> None:
-            path.parent.mkdir(exist_ok=True)
+            path = self.run.scores / (".validation.next.parquet" if waits else f"{stage}.parquet")
+            path.parent.mkdir(exist_ok=True, parents=True)
             table.write(path)
 
-        self._guarded(f"scores/{stage}.parquet", write)
+        self._guard_scores(trainer, f"scores/{stage}.parquet", write)
 
     def _write_pairs(self, data: ServesPairs) -> None:
         pairs = data.validation_pairs()
@@ -273,22 +277,33 @@ class RunRecorder(Callback):
             path = self.run.path / f"config-{number}.yaml"
         write_text(path, text)
 
-    def _write_record(self) -> None:
-        _write_json(self.run.path / "provenance.json", self._record)
-
-    def _earlier(self) -> list[dict[str, Any]]:
-        try:
-            record = json.loads((self.run.path / "provenance.json").read_text(encoding="utf-8"))
-            earlier = record.pop("earlier", [])
-            return [*earlier, record]
-        except (OSError, ValueError, AttributeError):
-            return []
-
-    def _guarded(self, what: str, write: Any) -> None:
+    def _guarded(self, what: str, write: Any) -> bool:
+        """Write; a failure is said once, until it works again. Whether it did."""
         try:
             write()
         except OSError as error:
-            warnings.warn(f"{what} of the run {self.run.path} could not be written: {error}", stacklevel=2)
+            if what not in self._failing:
+                self._failing.add(what)
+                warnings.warn(
+                    f"{what} of the run {self.run.path} could not be written: {error.strerror or error}",
+                    FullDiskWarning,
+                    stacklevel=2,
+                )
+            return False
+        self._failing.discard(what)
+        return True
+
+    def _guard_scores(self, trainer: pl.Trainer, what: str, write: Any) -> None:
+        """Write scores; where their folder has no room, below $TMPDIR: scores of before would stand for them."""
+        if self._guarded(what, write):
+            return
+        if self.run.elsewhere is None:
+            self.run.elsewhere = fallback_folder(self.run.path)
+            warnings.warn(f"The scores go to {self.run.scores}.", FullDiskWarning, stacklevel=2)
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, BundleWriter):
+                    callback.scores = str(self.run.scores / "validation.parquet")
+        self._guarded(what, write)
 
 
 def _digest(checkpoint: Path) -> str:
@@ -316,4 +331,4 @@ def _with_digests(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+    write_text(path, json_escaped(json.dumps(content, indent=2, ensure_ascii=False, default=str)) + "\n")

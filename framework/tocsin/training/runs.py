@@ -6,14 +6,19 @@ Only the first process of a distributed run makes and locks a folder; the other 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
+import warnings
 from dataclasses import dataclass, field
 from datetime import datetime
 from io import TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 from tocsin.errors import ConfigError
+from tocsin.files import NO_LOCKS, FullDiskWarning, write_text
+from tocsin.training import provenance
 
 try:
     import fcntl
@@ -39,11 +44,16 @@ class Run:
         path: The folder.
         verb: What the run does, for instance "fit".
         name: The experiment it belongs to.
+        record: What provenance.json says of this session, with the sessions before it under "earlier"; empty where this
+            process writes no file. A run has one from its beginning, so that a killed one is known as such.
+        elsewhere: What stands in for the folder where scores had no room in it; None: the folder itself.
     """
 
     path: Path
     verb: str
     name: str
+    record: dict[str, Any] = field(default_factory=dict, compare=False)
+    elsewhere: Path | None = field(default=None, compare=False)
     _lock: TextIOWrapper | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -59,12 +69,52 @@ class Run:
     @property
     def scores(self) -> Path:
         """Where its scores tables lie."""
-        return self.path / "scores"
+        return (self.elsewhere or self.path) / "scores"
 
     @property
     def pairs(self) -> Path:
         """Where the held-out pairs of a distillation lie."""
         return self.path / "pairs"
+
+    def begin(self) -> None:
+        """Open the record of a session, or open again one that runs: seeds and libraries are known late."""
+        if self.record.get("status") == "running":
+            kept: dict[str, Any] = {
+                name: self.record[name] for name in ("started", "earlier") if name in self.record
+            }
+        else:
+            earlier = _earlier(self.path)
+            kept = {"earlier": earlier} if earlier else {}
+        self.record = {**provenance.started(self.name, self.verb), **kept}
+
+    def write_record(self) -> None:
+        """Write `record` to provenance.json.
+
+        Raises:
+            OSError: The folder is full or read-only.
+        """
+        if self.record:
+            text = json.dumps(self.record, indent=2, ensure_ascii=False, default=str)
+            write_text(self.path / "provenance.json", text + "\n")
+
+    def end(self, error: BaseException | None, go_on: str | None = None) -> None:
+        """Write how the run ended, with a warning where the folder cannot be written; an error outdoes "completed".
+
+        Args:
+            error: Why it ended; None: it is complete.
+            go_on: The command that goes on with it.
+        """
+        if not self.record or (error is None and self.record.get("status") != "running"):
+            return
+        self.record = provenance.ended(self.record, error, go_on)
+        try:
+            self.write_record()
+        except OSError as fault:
+            warnings.warn(
+                f"provenance.json of the run {self.path} could not be written: {fault}",
+                FullDiskWarning,
+                stacklevel=2,
+            )
 
     def close(self) -> None:
         """Let other processes open the folder; closing twice is fine."""
@@ -105,7 +155,9 @@ def start_run(name: str, verb: str, root: str | Path = "runs") -> Run:
     try:
         home.mkdir(parents=True, exist_ok=True)
         path = _new_folder(home, f"{stamp}-{verb}")
-        lock = _lock(path)
+        run = Run(path, verb, name, _lock=_lock(path))
+        run.begin()
+        run.write_record()
     except OSError as error:
         raise ConfigError(
             f"the run folder {home} cannot be written ({error}); choose another folder for runs, or mend its "
@@ -113,7 +165,7 @@ def start_run(name: str, verb: str, root: str | Path = "runs") -> Run:
         ) from error
     _link_latest(home, verb, path)
     os.environ[_FOLDER] = str(path)
-    return Run(path, verb, name, lock)
+    return run
 
 
 def open_run(path: str | Path) -> Run:
@@ -131,6 +183,8 @@ def open_run(path: str | Path) -> Run:
     if is_first_rank():
         try:
             run._lock = _lock(folder)
+            run.begin()
+            run.write_record()
         except OSError as error:
             raise ConfigError(f"the run folder {folder} cannot be written ({error})") from error
         os.environ[_FOLDER] = str(folder)
@@ -160,6 +214,15 @@ def is_held(path: str | Path) -> bool | None:
     return False
 
 
+def _earlier(folder: Path) -> list[dict[str, Any]]:
+    try:
+        record = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        earlier = record.pop("earlier", [])
+        return [*earlier, record]
+    except (OSError, ValueError, AttributeError, TypeError):
+        return []
+
+
 def _new_folder(home: Path, name: str) -> Path:
     for number in range(1, 1000):
         path = home / (name if number == 1 else f"{name}-{number}")
@@ -183,6 +246,14 @@ def _lock(folder: Path) -> TextIOWrapper:
                 f"another process (id {holder}) works in the run folder {folder}; wait for its end or start "
                 "a new run"
             ) from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                file.close()
+                raise
+            warnings.warn(
+                f"the file system of {folder} has no locks: make sure that no other process works there",
+                stacklevel=4,
+            )
     file.truncate(0)
     file.write(f"{os.getpid()}\n")
     file.flush()

@@ -16,7 +16,7 @@ from lightning.pytorch.strategies import (
 )
 
 from tocsin.errors import ConfigError
-from tocsin.training.checkpoints import AtomicCheckpointIO
+from tocsin.training.fallback import FallbackCheckpointIO
 from tocsin.training.precision import resolve_precision
 
 __all__ = ["Trainer"]
@@ -50,7 +50,7 @@ class Trainer(pl.Trainer):
         accelerator: "cpu", "gpu", "cuda", "mps", "tpu", "auto" or an accelerator.
         devices: Number of devices, their indices, or "auto" for all.
         strategy: How several devices share the work: "auto", "ddp" and others, or a strategy.
-        plugins: Lightning plugins. Checkpoints are written by AtomicCheckpointIO unless one of them is
+        plugins: Lightning plugins. Checkpoints are written by FallbackCheckpointIO unless one of them is
             another CheckpointIO (sharding strategies write their own).
         num_sanity_val_steps: Validation passes run before the first step. 0: scores of a few rows would be
             mistaken for scores of the validation set.
@@ -94,7 +94,7 @@ class Trainer(pl.Trainer):
         )
         given = [] if plugins is None else list(plugins) if isinstance(plugins, Iterable) else [plugins]
         if _wants_our_checkpoints(strategy, given):
-            given.append(AtomicCheckpointIO())
+            given.append(FallbackCheckpointIO())
         if precision == "auto":
             # a precision plugin, or a strategy that carries one, has decided already
             decided = any(isinstance(plugin, PrecisionPlugin) for plugin in given)

