@@ -243,5 +243,7 @@ def _events(run: Path) -> dict[str, list[Any]]:
 
 
 def rows_of(run: Path) -> list[dict[str, str]]:
+    if not (run / "metrics.csv").exists():
+        return []
     with open(run / "metrics.csv", newline="") as file:
         return list(csv.DictReader(file))
