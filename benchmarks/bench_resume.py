@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/bench_resume.py --steps 400
 
 A BERT of random weights (no download) classifies invented messages. In blocks of steps, the checkpoint callback's hooks
-are called or left out; a block's time is that of its steps. Then a checkpoint is written and verified a few times, which
-a fit does every ten minutes and after each validation.
+are called or left out; a block's time is that of its steps. Then a checkpoint is written and verified a few times: a
+fit writes one every ten minutes and after each validation.
 """
 
 from __future__ import annotations

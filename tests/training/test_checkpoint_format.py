@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import io
 import pickle
 import random
@@ -100,7 +101,7 @@ def test_a_later_format_is_refused_with_advice(path: Path) -> None:
         AtomicCheckpointIO().load_checkpoint(path)
 
 
-# Absurd sizes ----------------------------------------------------------------------------------------------------------
+# Absurd sizes ------------------------------------------------------------------------------------------------------
 
 
 def archive(path: Path, content: bytes, more: dict[str, bytes] | None = None, method: int = 0) -> Path:
@@ -256,7 +257,5 @@ def test_fuzzed_files_end_in_our_own_error(path: Path) -> None:
             for name, data in changed.items():
                 file.writestr(name, data)
         manifest_path(path).unlink(missing_ok=True)
-        try:
+        with contextlib.suppress(CheckpointError, CheckpointWarning):
             AtomicCheckpointIO().load_checkpoint(path)
-        except (CheckpointError, CheckpointWarning):
-            pass

@@ -60,7 +60,7 @@ def add_run_state(
     _settle_counters(checkpoint["loops"]["fit_loop"], trainer, epoch, steps, repeats)
     # The epoch of the last step, as Lightning's own savers have it, which save before that epoch is counted.
     checkpoint["epoch"] = epoch if steps else max(0, epoch - 1)
-    # Lightning offers no way to read or set what callbacks and the progress bar last saw, nor the step that curves count.
+    # Lightning offers no way to read or set what callbacks and the bar last saw, nor the step that curves count.
     connector = trainer._logger_connector
     checkpoint[RUN_KEY] = {
         "format": _FORMAT,
