@@ -6,6 +6,7 @@ input that takes seconds or hundreds of megabytes. One input is kept for each pl
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -34,7 +35,7 @@ FOREIGN = "evil_stuff"
 SECONDS = 5.0
 """Of processor time for an input of a few kilobytes; a second on an idle machine, with room for a busy one."""
 
-_ALARM = 60
+_ALARM = 30
 _MEGABYTES = 500
 _CODE = (
     "os.system",
@@ -65,6 +66,10 @@ _watch: list[_Watch] = []
 
 class _TooLong(BaseException):
     """The alarm; no `except Exception` keeps it."""
+
+
+class _Enough(BaseException):
+    """An input had to be stopped: others of its kind would each take as long."""
 
 
 class Findings:
@@ -102,6 +107,8 @@ class Findings:
             raise
         except BaseException as error:
             self._note(f"{type(error).__name__} at {_place(error.__traceback__)}", given_input, _last(error))
+            if isinstance(error, _TooLong):
+                raise _Enough from error
         seconds, grown = time.process_time() - start, _peak_megabytes() - memory
         if seconds > SECONDS:
             self._note("takes long", given_input, f"{seconds:.1f} s")
@@ -143,7 +150,8 @@ def fuzz(count: int, strategy: st.SearchStrategy[Any], call: Callable[[Any], Any
     def each(drawn: Any) -> None:
         findings.run(drawn, lambda: call(drawn))
 
-    each()
+    with contextlib.suppress(_Enough):
+        each()
     findings.check()
     return findings
 

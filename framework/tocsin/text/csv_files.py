@@ -243,7 +243,7 @@ class CsvReader(Reader):
 
 
 def _is_sign(sign: object) -> bool:
-    return isinstance(sign, str) and len(sign) == 1 and sign.isascii() and sign not in '"\r\n'
+    return isinstance(sign, str) and len(sign) == 1 and sign.isascii() and sign not in '"\r\n\0'
 
 
 def _are_names(names: object) -> bool:

@@ -59,7 +59,7 @@ class JsonLinesReader(Reader):
         names: dict[str, None] = {}
         for _, record in islice(self._records(path, lambda _: None), self._SAMPLE):
             names.update(dict.fromkeys(record))
-        return stripped_names(list(names))
+        return stripped_names([_without_lone_surrogates(name) for name in names])
 
     def approximate_rows(self, path: Path) -> int | None:
         """Return the number of lines; blank ones make it too high. None for an array, and for a packed file."""
@@ -81,7 +81,7 @@ class JsonLinesReader(Reader):
                 for name, get in zip(columns, getters, strict=True)
             ]
             rows += len(chunk)
-            yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
+            yield pa.RecordBatch.from_arrays(arrays, names=[*map(_without_lone_surrogates, columns)])
         check_not_empty(path, rows)
         bad.check(rows)
 
@@ -93,7 +93,8 @@ class JsonLinesReader(Reader):
             return [partial(_at_key, name) for name in columns]
         nested = {name: keys for name in columns if (keys := _nested(name, existing, sample))}
         flat = [name for name in columns if name not in nested]
-        places = dict(zip(flat, find_columns(path, flat, existing), strict=True))
+        names = [_without_lone_surrogates(name) for name in existing]
+        places = dict(zip(flat, find_columns(path, flat, names), strict=True))
         warn_of_header(path, existing)
         return [
             partial(_at_path, nested[name]) if name in nested else partial(_at_key, existing[places[name]])

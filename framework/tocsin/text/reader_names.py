@@ -99,8 +99,10 @@ def _value(text: str) -> Any:
     """Return a value as YAML reads it; a sign such as , ; | or \\ that is no YAML is taken as it stands."""
     if len(text.strip()) < 2:  # one sign, a lone tab among them
         return text.strip() or text
+    if "*" in text:  # aliases, by which a kilobyte becomes gigabytes
+        return text
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
+        return text  # the constructors of tags such as !!int let through what they meet
     return value if is_plain(value) else text
