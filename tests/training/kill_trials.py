@@ -97,7 +97,7 @@ class Server:
     """The process that forks a child for each fit; see `kill_server.py`."""
 
     def __init__(self, top: Path) -> None:
-        environment = {**os.environ, "TOCSIN_PLUGINS": "off", "PYTHONWARNINGS": "ignore"}
+        environment = {**os.environ, "TOCSIN_PLUGINS": "off"}
         self.log = top / "server.log"
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
