@@ -1,4 +1,4 @@
-"""Text of data, files and bundles, written so that a terminal, Markdown, JSON, a figure or a spreadsheet shows it as text.
+"""Text of data, files and bundles, written so that terminals, Markdown, JSON, figures and spreadsheets show it as text.
 
 A label name, an id or a language code may hold escape sequences, markup or a formula: each writer passes it through
 the function of what it writes. Importing this module costs next to nothing.
@@ -35,12 +35,12 @@ _NAMED = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 _INTERVAL = r"\[[-+]?[\d.]+, [-+]?[\d.]+\](?![(\[:])"
 _MARKUP = re.compile(
     rf"(?P<kept>{_INTERVAL})"
-    r"|(?P<entity>[<>&])"
+    r"|(?P<entity><|&(?=#?\w+;))"
     r"|(?P<escaped>[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|:(?=[\w+-]+:)|:(?=//))"
 )
-_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+_ENTITIES = {"<": "&lt;", "&": "&amp;"}
 # what makes a heading, a list, a quotation or a rule of a line
-_LINE_START = re.compile(r"(#{1,6}(?=\s|$)|[-+](?=\s|$)|(?<!\d)\d{1,9}(?=[.)](?:\s|$))|[-=](?=[-=\s]*$))")
+_LINE_START = re.compile(r"(>|#{1,6}(?=\s|$)|[-+](?=\s|$)|(?<!\d)\d{1,9}(?=[.)](?:\s|$))|[-=](?=[-=\s]*$))")
 
 _FORMULA = re.compile(r"\s*[=+\-@\t\r\n＝＋－＠]")
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["shown_argument", "shown_data", "shown_path", "shown_paths", "without_paths"]
+__all__ = ["shown_argument", "shown_data", "shown_path", "with_shown_paths", "without_paths"]
+
+Value = TypeVar("Value")
 
 _QUOTED = re.compile(r"""(?P<quote>['"`])(?P<path>/(?!/)[^'"`\n]+)(?P=quote)""")
 _BARE = re.compile(r"(?<![\w.~$/-])/(?!/)(?:[^\s/'\"`,;:()\[\]{}<>|]+/)+[^\s/'\"`,;:()\[\]{}<>|]*")
@@ -31,16 +33,13 @@ def shown_path(path: str | os.PathLike[str]) -> str:
     return os.path.basename(given)
 
 
-def shown_paths(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
-    """Return paths as records may name them; of several with one name, the later ones carry a number."""
-    found: list[str] = []
-    for path in paths:
+def with_shown_paths(facts: Mapping[str, Value]) -> dict[str, Value]:
+    """Return facts by path under paths as records may name them; of several with one name, later ones get a number."""
+    found: dict[str, Value] = {}
+    for path, fact in facts.items():
         name = shown_path(path)
-        number = 2
-        while name in found:
-            name = f"{shown_path(path)} ({number})"
-            number += 1
-        found.append(name)
+        numbered = (f"{name} ({number})" for number in range(2, len(facts) + 1))
+        found[name if name not in found else next(one for one in numbered if one not in found)] = fact
     return found
 
 
@@ -59,10 +58,20 @@ def shown_data(value: Any) -> Any:
     return shown_path(value) if isinstance(value, str) and _is_path(value) else value
 
 
-def without_paths(text: str) -> str:
-    """Return a message with the absolute paths in it as records may name them."""
+def without_paths(text: str, known: str | None = None) -> str:
+    """Return a message with the absolute paths in it as records may name them.
+
+    Args:
+        text: The message. A path with white space is seen whole where it stands in quotes or below a folder that
+            paths are named from.
+        known: A path that may stand in it as it is.
+    """
+    if isinstance(known, str) and _is_path(known):
+        text = text.replace(known, shown_path(known))
     for base, prefix in _bases():
-        text = text.replace(base + os.sep, f"{prefix}/" if prefix else "")
+        place = rf"(?<![\w.~$-]){re.escape(base)}"
+        text = re.sub(rf"{place}[/\\]", f"{prefix}/" if prefix else "", text)
+        text = re.sub(rf"{place}(?![\w.-])", prefix or ".", text)
     text = _QUOTED.sub(lambda found: f"{found['quote']}{shown_path(found['path'])}{found['quote']}", text)
     return _BARE.sub(lambda found: shown_path(found[0]), text)
 

@@ -16,6 +16,7 @@ from tocsin.errors import ConfigError, DataError, LabelError
 from tocsin.labels.schemes import Columns
 from tocsin.text.cleaners import Cleaner, TweetCleaner
 from tocsin.text.readers import CsvReader
+from tocsin.text.reading import DataWarning
 from tocsin.text.splitters import GivenSplit, GroupedSplit
 
 
@@ -32,6 +33,64 @@ class Suffix(Cleaner):
 def ids_of(data: Any, split: str) -> set[str]:
     corpus = data.corpus()
     return set(corpus.table["id"].take(pa.array(corpus.rows(split))).to_pylist())
+
+
+# Files -------------------------------------------------------------------------------------------------------------
+
+
+class Frame:
+    """Looks like a table in memory."""
+
+    columns = ("text", "water")
+
+    def __iter__(self) -> Any:
+        return iter(self.columns)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (None, "train is null; wanted is the path of a message file"),
+        (float("nan"), "train is nan"),
+        (Frame(), r"train is a Frame; .* Write a table to a file first: frame.to_parquet\('train.parquet'\)"),
+        ([Frame()], "train is a Frame"),
+        (pa.table({"text": ["secret"]}), "train is a Table"),
+        ([], "train is an empty list"),
+        (["a.csv", None], "train is null"),
+        ("", "train is ''"),
+        (b"a.csv", "train is a bytes"),
+        (7, "train is 7"),
+    ],
+)
+def test_what_is_no_file_is_named(given: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        LabelledMessages(Columns(["water"]), train=given)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_splits_may_be_null_but_nothing_else(split: str) -> None:
+    LabelledMessages(Columns(["water"]), train="a.csv", **{split: None})
+    with pytest.raises(ConfigError, match=f"{split} is a Frame"):
+        LabelledMessages(Columns(["water"]), train="a.csv", **{split: Frame()})
+
+
+def test_a_text_is_no_file() -> None:
+    with pytest.raises(DataError, match="no data file 'we need water'"):
+        LabelledMessages(Columns(["water"]), train="we need water").corpus()
+    for text in ("we need water " * 400, "water \ud83d", "a\x00b"):
+        with pytest.raises(ConfigError, match=r"train is .*wanted is the path of a message file") as caught:
+            LabelledMessages(Columns(["water"]), train=text)
+        str(caught.value).encode("utf-8")
+        assert len(str(caught.value)) < 300
+
+
+def test_a_path_is_a_file_and_so_are_several(tmp_path: Path) -> None:
+    path = message_file(tmp_path / "m.parquet", messages(20))
+    for given in (path, [path], (str(path),)):
+        assert (
+            len(LabelledMessages(Columns(["water"]), train=given, splitter=GivenSplit()).corpus().table) == 20
+        )  # type: ignore[arg-type]
 
 
 # Choosing rows -------------------------------------------------------------------------------------------------------
@@ -202,7 +261,7 @@ def test_an_unknown_label_is_refused_with_a_hint(file: Path) -> None:
 def test_whatever_tokens_depend_on_is_in_the_cache_key(tmp_path: Path, ready: Any) -> None:
     rows = [{**row, "other": row["text"]} for row in messages(20)]
     path = message_file(tmp_path / "m.parquet", rows)
-    changed = message_file(tmp_path / "n.parquet", [{**row, "water": 1} for row in rows])
+    changed = message_file(tmp_path / "n.parquet", [{**row, "water": 1 - row["water"]} for row in rows])
     prepared = {
         "as it is": ready(tiny_data(path)),
         "cleaner": ready(tiny_data(path, cleaner=TweetCleaner())),
@@ -329,3 +388,42 @@ def test_tokens_before_setup_and_a_model_without_a_tokenizer_are_refused(file: P
     with pytest.raises(ConfigError, match=r"NoneType offers none. Use MultilabelClassifier"):
         data.prepare_data()
     assert data.state_dict() == {}
+
+
+@pytest.mark.parametrize(
+    "given", [pa.table({"text": ["fire"]}), {"text": "fire"}, 3, [None], [["a.csv"]], b"a.csv"]
+)
+def test_what_is_no_file_name_is_refused(given: Any) -> None:
+    with pytest.raises(ConfigError, match="wanted is the path of a message file"):
+        LabelledMessages(Columns(list(LABELS)), train=given)
+
+
+def test_one_file_or_several_by_name_or_path() -> None:
+    for given in ("a.csv", Path("a.csv"), ["a.csv"], ("a.csv",), [Path("a.csv")]):
+        assert LabelledMessages(Columns(list(LABELS)), train=given).files["train"] == ["a.csv"]  # type: ignore[arg-type]
+
+
+def test_rows_that_cannot_be_read_are_left_out_and_said(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    rows = "".join(f"{n},text number {n},{n % 2}\n" for n in range(40))
+    path.write_bytes(b"id,text,flood\n" + rows.encode() + b"40,a,0,extra\n41,caf\xe9,1\n")
+    with pytest.raises(DataError, match="row 41"):
+        LabelledMessages(Columns(["flood"]), str(path)).corpus()
+    with pytest.warns(DataWarning, match=r"2 rows cannot be read and are left out \(on_error: skip\)"):
+        corpus = LabelledMessages(Columns(["flood"]), str(path), on_error="skip").corpus()
+    assert len(corpus.table) == 40
+    assert corpus.facts["skipped"] == 2
+    path.write_bytes("id,text,flood\n1,é,0\n2,é,1\n".encode("cp1252"))
+    with pytest.raises(DataError, match="none of its rows can be read"):
+        LabelledMessages(Columns(["flood"]), str(path), on_error="skip").corpus()
+
+
+def test_a_folder_of_files_and_columns_of_their_paths(tmp_path: Path) -> None:
+    for event in ("fire", "flood"):
+        (tmp_path / event).mkdir()
+        rows = "".join(f"{event}-{n},text {event} {n},{n % 2}\n" for n in range(20))
+        (tmp_path / event / "tweets.csv").write_text("id,text,flood\n" + rows)
+    for name in (str(tmp_path), str(tmp_path / "*" / "tweets.csv")):
+        data = LabelledMessages(Columns(["flood"]), name, path_columns={"event": "folder"})
+        assert data.corpus().slices == ("event",)
+        assert data.corpus().table["event"].to_pylist() == ["fire"] * 20 + ["flood"] * 20

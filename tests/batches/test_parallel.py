@@ -264,6 +264,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 TOKEN_CHANGES: dict[str, dict[str, Any]] = {"max_length": {"max_length": 9}}
 NO_CHANGES: dict[str, dict[str, Any]] = {
+    "max_unknown": {"max_unknown": 0.9},
     "sampling": {"sampling": "equal", "alpha": 0.1, "source_alpha": 0.2, "pairs_per_epoch": 7},
     "steps": {"batch_size": 4, "tokens_per_pass": 99, "pool_steps": 2},
 }

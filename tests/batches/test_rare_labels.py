@@ -135,10 +135,43 @@ def test_under_the_chosen_count_warn_refuse_or_ignore(rare_file: Path, ready: An
         ready(tiny_data(rare_file, labels=Columns(["food"]), min_positives=2, on_rare="refuse"))
 
 
+def test_labels_that_are_never_off_are_flagged_like_those_never_on(tmp_path: Path, ready: Any) -> None:
+    rows = [{**row, "water": 1 if number % 3 else None} for number, row in enumerate(messages(20))]
+    path = message_file(tmp_path / "m.parquet", rows)
+    said = (
+        r"1 of 3 labels have no negative training message: water \(\d positive\).*labels.init_args.blank: 0\."
+    )
+    with pytest.warns(RareLabelWarning, match=said):
+        data = ready(tiny_data(path))
+    assert data.audit.without_negatives == ("water",)
+    with pytest.raises(LabelError, match=said):
+        ready(tiny_data(path, on_rare="refuse"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RareLabelWarning)
+        ready(tiny_data(path, on_rare="ignore"))
+        ready(tiny_data(path, labels=Columns(list(LABELS), blank=0), on_rare="refuse"))
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_split_without_any_known_label_is_refused(tmp_path: Path, ready: Any, split: str) -> None:
+    nothing = dict.fromkeys(LABELS)
+    rows = [{**row, **nothing} if row["split"] == split else row for row in messages(20)]
+    data = tiny_data(message_file(tmp_path / "m.parquet", rows), on_rare="ignore")
+    with pytest.raises(
+        LabelError, match=rf"no label is known of any of the \d+ {split} messages.*water, food"
+    ):
+        ready(data)
+
+
 def test_positives_of_soft_labels_are_counted_from_one_half(tmp_path: Path, ready: Any) -> None:
     rows = [{**row, "food": 0.4, "water": 0.6, "fire": 0.5} for row in messages(20)]
     data = tiny_data(message_file(tmp_path / "m.parquet", rows), labels=Soft(list(LABELS)))
-    with pytest.warns(RareLabelWarning, match=r"1 of 3 labels .*: food \(0\)"):
+    with (
+        pytest.warns(RareLabelWarning, match=r"1 of 3 labels .*: food \(0\)"),
+        pytest.warns(
+            RareLabelWarning, match=r"2 of 3 labels have no negative .* water \(12 positive\), fire"
+        ),
+    ):
         ready(data)
     assert data.audit.labels["water"]["train"].positives == 12
     assert data.audit.labels["food"]["train"].negatives == 12

@@ -111,7 +111,7 @@ def test_native_bundle_agrees_with_model_and_with_transformers_pipeline(
     folder = _save(trained_native, tmp_path / "bundle")
     bundle = load_bundle(folder, Registry())
     wanted = sigmoid(_logits(trained_native, TEXTS))
-    np.testing.assert_allclose(bundle.predict(TEXTS).raw_probabilities, wanted, atol=1e-5)
+    np.testing.assert_allclose(bundle.predict(TEXTS, empty="score").raw_probabilities, wanted, atol=1e-5)
 
     from transformers import pipeline
 
@@ -132,7 +132,7 @@ def test_linear_bundle_agrees_with_model_and_hides_its_encoder(tmp_path: Path, p
     model = _trained(tmp_path, "linear", encoder={"prompt": prompt})
     folder = _save(model, tmp_path / "bundle")
     bundle = load_bundle(folder, Registry())
-    np.testing.assert_allclose(bundle.predict(TEXTS).logits, _logits(model, TEXTS), atol=1e-5)
+    np.testing.assert_allclose(bundle.predict(TEXTS, empty="score").logits, _logits(model, TEXTS), atol=1e-5)
     # At its root nothing stands that transformers would load as a classifier with random weights.
     assert not (folder / "config.json").exists()
     assert (folder / "encoder" / "model.safetensors").is_file()
@@ -169,7 +169,7 @@ def test_a_pooling_that_learns_travels_in_the_bundle(tmp_path: Path) -> None:
     assert model.pooling.query_D.abs().max() > 0
     folder = _save(model, tmp_path / "bundle")
     bundle = load_bundle(folder, Registry())
-    np.testing.assert_allclose(bundle.predict(TEXTS).logits, _logits(model, TEXTS), atol=1e-5)
+    np.testing.assert_allclose(bundle.predict(TEXTS, empty="score").logits, _logits(model, TEXTS), atol=1e-5)
     weights = load_file(folder / "pooling.safetensors")
     assert torch.equal(weights["query_D"], model.pooling.query_D)
     # sentence-transformers knows no such pooling: it must find none here rather than another one.
@@ -207,9 +207,9 @@ def test_weights_of_a_pooling_that_has_none_are_refused(tmp_path: Path) -> None:
 
 def test_predictions_do_not_depend_on_order_or_passes(tmp_path: Path) -> None:
     bundle = load_bundle(_save(_trained(tmp_path, "linear"), tmp_path / "bundle"), Registry())
-    whole = bundle.predict(TEXTS).logits
+    whole = bundle.predict(TEXTS, empty="score").logits
     bundle.predictor.tokens_per_pass = 1
-    np.testing.assert_allclose(bundle.predict(TEXTS[::-1]).logits[::-1], whole, atol=1e-5)
+    np.testing.assert_allclose(bundle.predict(TEXTS[::-1], empty="score").logits[::-1], whole, atol=1e-5)
 
 
 def test_rows_in_use_are_written_back_and_others_are_bit_equal(tmp_path: Path) -> None:

@@ -18,8 +18,11 @@ import tocsin
 from tests.builders import LABELS, message_file, messages, note_checksums, tiny_encoder
 from tocsin.bundles.load import BundleWarning
 from tocsin.bundles.manifest import read_manifest
+from tocsin.cli.chains import chain_beside
 from tocsin.cli.main import main
 from tocsin.errors import BundleError
+from tocsin.files import file_sha256
+from tocsin.plugins.manager import load_plugins
 from tocsin.scores.table import ScoresTable
 
 pytest.importorskip("tocsin_calibration")
@@ -281,6 +284,91 @@ def test_a_changed_chain_is_fitted_anew_by_force(tmp_path: Path) -> None:
     given = ["calibrate", "--scores", SCORES, "--bundle", str(changed), "--draws", "10", "--force"]
     assert main([*given, "--rule", "TopK"]) == 0
     assert tocsin.load(changed).predict(["water", "fire"]).decisions.sum() == 6
+
+
+def _calibrated(bundle: Path, scores: Path | str = SCORES) -> int:
+    given = ["calibrate", "--scores", str(scores), "--bundle", str(bundle), "--draws", "10", "--force"]
+    return main([*given, "--rule", "TopK"])
+
+
+def test_what_a_bundle_and_its_chain_were_made_of_is_noted() -> None:
+    manifest = read_manifest(Path(BUNDLE))
+    checkpoint = Path(BUNDLE).parent / "checkpoints" / "best.ckpt"
+    assert manifest.facts["checkpoint"] == file_sha256(checkpoint)
+    assert int(manifest.facts["step"]) > 0
+    assert manifest.chain is not None
+    table = ScoresTable.read(SCORES)
+    assert manifest.chain.facts["scores_digest"] == table.content_digest
+    assert manifest.chain.facts["run"] == manifest.facts["run"] == table.metadata["run"]
+    assert table.metadata.get("checkpoint", manifest.facts["checkpoint"]) == manifest.facts["checkpoint"]
+
+
+def test_a_kill_between_the_files_of_a_bundle_leaves_one_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tocsin.bundles import chain
+
+    folder = _spoilt(tmp_path, lambda chain: None)
+    card = (folder / "README.md").read_bytes()
+
+    def killed(path: Path) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(chain, "whole_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        _calibrated(folder)
+    monkeypatch.undo()
+    assert (folder / "README.md").read_bytes() == card
+    with pytest.warns(BundleWarning, match=r"README\.md .*or its writing cut short"):
+        assert tocsin.load(folder).predict(["water", "fire"]).decisions.sum() == 6
+    with pytest.warns(BundleWarning, match=r"README\.md"):
+        assert _calibrated(folder) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tocsin.load(folder)
+
+
+@pytest.mark.parametrize("key", ["run", "checkpoint"])
+def test_a_chain_of_another_networks_scores_is_refused(tmp_path: Path, key: str, capsys) -> None:
+    folder = _spoilt(tmp_path, lambda chain: None)
+    before = (folder / "tocsin.json").read_bytes()
+    table = ScoresTable.read(SCORES)
+    given = {"run": table.metadata["run"], key: "another" if key == "run" else "0" * 64}
+    replace(table, metadata=given).write(tmp_path / "scores.parquet")
+    assert _calibrated(folder, tmp_path / "scores.parquet") == 2
+    assert "The scores are of another network" in capsys.readouterr().err
+    assert (folder / "tocsin.json").read_bytes() == before
+
+
+def test_scores_that_do_not_say_whose_they_are_are_said(tmp_path: Path) -> None:
+    folder = _spoilt(tmp_path, lambda chain: None)
+    replace(ScoresTable.read(SCORES), metadata={}).write(tmp_path / "scores.parquet")
+    with pytest.warns(BundleWarning, match="nothing tells whether the scores are of this bundle's network"):
+        assert _calibrated(folder, tmp_path / "scores.parquet") == 0
+
+
+def test_a_damaged_bundle_is_not_written_anew(tmp_path: Path, capsys) -> None:
+    folder = _spoilt(tmp_path, lambda chain: None)
+    weights = folder / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert _calibrated(folder) == 2
+    assert "model.safetensors was changed" in capsys.readouterr().err
+    with pytest.raises(BundleError, match=r"model\.safetensors was changed"):
+        tocsin.load(folder)
+
+
+def test_a_test_takes_no_chain_of_another_checkpoint(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    checkpoint = run / "checkpoints" / "best.ckpt"
+    checkpoint.write_bytes(Path(BUNDLE).parent.joinpath("checkpoints", "best.ckpt").read_bytes())
+    _spoilt(run, lambda chain: None)
+    registry = load_plugins(roles=("calibrator", "decision_rule"))
+    assert chain_beside(checkpoint, registry) is not None
+    checkpoint.write_bytes(b"of a later epoch")
+    with pytest.warns(BundleWarning, match=r"made of another best\.ckpt than stands here now"):
+        assert chain_beside(checkpoint, registry) is None
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import yaml
 
 import tocsin
 from tests.builders import LABELS, message_file, messages, note_checksums, tiny_encoder
+from tocsin.bundles.ensemble_manifest import remembered_reading
 from tocsin.bundles.load import BundleWarning
 from tocsin.cli.main import main
 from tocsin.errors import BundleError
@@ -143,6 +144,23 @@ def test_the_bundle_gives_by_every_entry_what_combining_by_hand_gives() -> None:
     one = bundle.predict([texts[3]])  # alone as in a batch
     np.testing.assert_allclose(one.probabilities[0], loaded.probabilities[3], atol=1e-5)
     assert bundle.predict([]).probabilities.shape == (0, 3)
+
+
+def test_a_text_that_a_member_cannot_read_is_undecided() -> None:
+    bundle = tocsin.load("joint/bundle")
+    found = bundle.predict(["water", " ", None, "水 火"])
+    assert found.undecided.tolist() == [False, True, True, True]
+    assert np.isnan(found.probabilities[1:]).all()
+    np.testing.assert_allclose(found.probabilities[0], bundle.predict("water").probabilities[0], atol=1e-6)
+    assert np.isfinite(bundle.predict(["", "水 火"], empty="score").probabilities).all()
+    assert found.unknown[3] == 2 * len(bundle.members)
+
+
+def test_an_ensemble_remembers_what_its_members_agree_on() -> None:
+    found = remembered_reading(Path("joint/bundle"))
+    assert found is not None
+    assert (found.text, found.id) == ("text", "id")
+    assert found == remembered_reading(Path(BUNDLES[0])) == remembered_reading(Path(BUNDLES[1]))
 
 
 def test_texts_count_as_done_once() -> None:

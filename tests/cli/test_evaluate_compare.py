@@ -98,10 +98,13 @@ def test_the_prior_can_come_from_the_training_split(
         evaluate.main(["--scores", files[0], "--draws", "0", *prior])
 
 
-def test_headings_come_from_the_run_or_else_the_path(tmp_path: Path) -> None:
+def test_headings_come_from_the_run_or_else_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [tmp_path / "a" / "test.parquet", tmp_path / "b" / "test.parquet"]
     same = [make_table(metadata={}), make_table(metadata={})]
-    assert evaluate.model_names(paths, same, None) == [str(path) for path in paths]
+    # Elsewhere folders are not named; a number tells files of one name apart.
+    assert evaluate.model_names(paths, same, None) == ["test.parquet", "test.parquet (2)"]
+    monkeypatch.chdir(tmp_path)
+    assert evaluate.model_names(paths, same, None) == ["a/test.parquet", "b/test.parquet"]
     assert evaluate.model_names(paths[:1], same[:1], None) == ["test"]
     with pytest.raises(ConfigError, match="given twice"):
         evaluate.model_names([paths[0], paths[0]], same, None)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 from tests.plugins.distributions import Install
 from tocsin import __version__
+from tocsin.bundles.predictions import BundleWarning
 from tocsin.cli import main as module
 from tocsin.cli.main import main
 from tocsin.cli.verbs import CORE_VERBS, Verb
@@ -101,6 +104,32 @@ def test_our_errors_are_a_message_and_code_2(verb, capsys, monkeypatch) -> None:
     monkeypatch.setenv("TOCSIN_TRACEBACK", "1")
     with pytest.raises(DataError):
         main(["try"])
+
+
+def test_control_characters_reach_no_terminal(verb, capsys) -> None:
+    def fail(argv: list[str]) -> int:
+        warnings.warn("ours \x1b[31m", BundleWarning, stacklevel=1)
+        warnings.warn("another's \u202e", UserWarning, stacklevel=1)
+        raise DataError("the id is \x1b]0;title\x07\nand more", file="m\x9b.csv", row=3)
+
+    verb(fail)
+    with warnings.catch_warnings(record=True) as others:
+        warnings.simplefilter("always")
+        assert main(["try"]) == 2
+    said = capsys.readouterr().err
+    assert "warning: ours \\x1b[31m\n" in said
+    assert [str(one.message) for one in others] == ["another's \\u202e"]
+    assert "tocsin: m\\x9b.csv, row 3: the id is \\x1b]0;title\\x07\nand more\n" in said
+    assert not set(said) & set("\x1b\x07\x9b\u202e")
+
+
+def test_names_that_the_terminal_cannot_write_are_shown(tmp_path: Path, monkeypatch) -> None:
+    page = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(page, "ascii", write_through=True))
+    folder = tmp_path / "Überschwemmung"
+    folder.mkdir()
+    assert main(["runs", str(folder)]) == 0
+    assert page.getvalue().endswith(b"\\xdcberschwemmung.\n")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,12 @@ def test_every_door_gives_the_same_probabilities(run: Path, monkeypatch: pytest.
         assert predicted[f"decision.{label}"].to_pylist() == loaded.decisions[:, at].tolist()
 
 
+def test_the_bundle_remembers_how_its_files_were_read(run: Path) -> None:
+    noted = json.loads((run / "runs/task/latest-fit/bundle/tocsin.json").read_text())["reading"]
+    columns = {"text": "text", "id": "id", "lang": "lang"}
+    assert noted == {"reader": None, "origin": None, "endings": [".parquet"], **columns}
+
+
 def _predict(run: Path, *arguments: str) -> int:
     return main(["predict", "--bundle", str(run / "runs/task/latest-fit/bundle"), *arguments])
 
@@ -102,8 +109,9 @@ def test_missing_texts_and_kept_columns(
     table = pq.read_table(out)
     assert table["id"].to_pylist() == ["7", "8", "9"]
     assert table["tweet"].to_pylist() == [7, 8, 9]
-    assert [value is None for value in table["prob.water"].to_pylist()] == [False, True, False]
-    assert "1 messages have no text" in capsys.readouterr().err
+    for name in ("prob.water", "decision.water"):
+        assert [value is None for value in table[name].to_pylist()] == [False, True, True]
+    assert "2 messages are undecided" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("ending", "delimiter"), [("csv", ","), ("TSV", "\t")])
@@ -194,11 +202,13 @@ def test_calls_that_cannot_be_meant(
 
 
 def test_columns_are_checked_before_the_model_is_loaded(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "in.csv").write_text("id,message\n1,fire\n")
     arguments = ["--input", str(tmp_path / "in.csv"), "--output", str(tmp_path / "out.parquet")]
-    assert main(["predict", "--bundle", str(tmp_path / "none"), *arguments]) == 2
+    bundle = shutil.copytree(run / "runs/task/latest-fit/bundle", tmp_path / "bundle")
+    (bundle / "model.safetensors").unlink()
+    assert main(["predict", "--bundle", str(bundle), *arguments]) == 2
     assert "has no column 'text'" in capsys.readouterr().err
 
 

@@ -42,6 +42,9 @@ def test_order_is_that_of_the_lists_not_of_the_file() -> None:
         (pa.array([3, 1, None], pa.int16()), ["1", "3"]),
         (pa.array([3.0, 1.0, NULL]), ["1", "3"]),
         (pa.array(["3", " 1 ", ""]), ["1", "3"]),
+        (pa.array(["3.0", "1.00", "nan"]), ["1", "3"]),
+        (pa.array([3, 1, None]), ["1.0", "3.0"]),
+        (pa.array(["TRUE", "False", ""]), ["false", "True"]),
         (pa.array(["3", "1", None], pa.large_string()), ["1", "3"]),
         (pa.array(["3", "1", None], pa.string_view()), ["1", "3"]),
         (pa.array(["3", "1", None]).dictionary_encode(), ["1", "3"]),
@@ -53,6 +56,25 @@ def test_order_is_that_of_the_lists_not_of_the_file() -> None:
 def test_values_of_every_type(values: pa.Array, listed: list[str]) -> None:
     targets_NL = Categories({"kind": listed}).targets(pa.table({"kind": values}))
     np.testing.assert_array_equal(targets_NL, np.array([[0, 1], [1, 0], [NULL, NULL]], np.float32))
+
+
+def test_blank_means_what_the_option_says() -> None:
+    table = pa.table({"kind": ["flood", "", None, "n/a", " "]})
+    scheme = Categories({"kind": ["flood"]}, null_values=["n/a"], blank=0)
+    np.testing.assert_array_equal(scheme.targets(table)[:, 0], [1, 0, 0, NULL, 0])
+    assert Categories({"kind": ["flood"]}, blank=0).targets(pa.table({"kind": pa.nulls(1)})).tolist() == [
+        [0.0]
+    ]
+
+
+def test_a_cell_that_lists_labels_advises_the_scheme_for_it() -> None:
+    scheme = Categories({"kind": ["flood", "fire"]})
+    for cell in ("flood;fire", "['flood', 'fire']", "fire, flood"):
+        with pytest.raises(LabelError, match=r"read by the label scheme Lists.*column: kind") as caught:
+            scheme.targets(pa.table({"kind": ["fire", cell]}))
+        assert "label of its own" not in str(caught.value)
+    with pytest.raises(LabelError, match="Add it to the values of 'kind'"):
+        scheme.targets(pa.table({"kind": ["earthquake, volcano"]}))
 
 
 def test_columns_of_nulls_and_no_rows() -> None:

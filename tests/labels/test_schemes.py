@@ -15,12 +15,15 @@ from hypothesis import strategies as st
 
 from tocsin.errors import LabelError
 from tocsin.labels.schemes import Columns, LabelScheme, check_same_labels, label_digest
+from tocsin.labels.soft import Soft
 from tocsin.text.cleaners import NoCleaner
 from tocsin.text.messages import read_messages
 
 
-def targets_of(values: pa.Array, unknown_values: list[int] | None = None) -> list[float | None]:
-    targets_NL = Columns(["fire"], unknown_values or []).targets(pa.table({"fire": values}))
+def targets_of(
+    values: pa.Array, unknown_values: list[Any] | None = None, **options: Any
+) -> list[float | None]:
+    targets_NL = Columns(["fire"], unknown_values or [], **options).targets(pa.table({"fire": values}))
     assert targets_NL.dtype == np.float32
     assert targets_NL.shape == (len(values), 1)
     return [None if np.isnan(value) else float(value) for value in targets_NL[:, 0]]
@@ -48,6 +51,110 @@ def test_values_of_every_type(values: pa.Array) -> None:
     assert targets_of(values) == [1.0, 0.0, None]
 
 
+@pytest.mark.parametrize("end", ["", " ", "\t", "\xa0"])
+@pytest.mark.parametrize(
+    ("one", "zero"),
+    [
+        ("yes", "no"), ("Y", "N"), ("TRUE", "FALSE"), ("T", "F"), ("on", "off"), ("1.0", "0.0"), ("1,0", "0,0"),
+        ("1.", "0."), ("+1", "-0"), ("01", "00"), ("1e0", "0e0"), ("x", "0"), ("X", "no"), ("✓", "0"), ("１", "０"),
+    ],
+)  # fmt: skip
+def test_spellings_in_text(one: str, zero: str, end: str) -> None:
+    column = pa.array([one + end, end + zero, end, None])
+    wanted = [1.0, 0.0, None, None]
+    assert targets_of(column) == targets_of(column.dictionary_encode()) == wanted
+    assert targets_of(column, blank=0) == [1.0, 0.0, 0.0, 0.0]
+    assert Soft(["fire"]).targets(pa.table({"fire": column}))[:2, 0].tolist() == [1.0, 0.0]
+
+
+SAME = {
+    "int64": pa.array([1, 0, None, 2]),
+    "float": pa.array([1.0, 0.0, float("nan"), 2.0]),
+    "decimal": pa.array([1, 0, None, 2]).cast(pa.decimal128(21, 1)),
+    "text": pa.array(["1", "0", "", "2"]),
+    "text of pandas": pa.array(["1.0", "0.0", "nan", "2.0"]),
+    "categories": pa.array(["1", "0", None, "2"]).dictionary_encode(),
+}
+
+
+@pytest.mark.parametrize("blank", ["unknown", 0])
+@pytest.mark.parametrize("kind", SAME)
+def test_one_meaning_whatever_type_carries_it(kind: str, blank: Any) -> None:
+    none = None if blank == "unknown" else 0.0
+    for option, wanted in (("unknown_values", None), ("positive_values", 1.0), ("negative_values", 0.0)):
+        for value in (2, 2.0, "2", "2.0"):
+            assert targets_of(SAME[kind], blank=blank, **{option: [value]}) == [1.0, 0.0, none, wanted]
+
+
+def test_words_that_mean_unknown_are_named_by_an_option() -> None:
+    words = ["NA", "n/a", "NULL", "None", "-", "?", "<NA>", "na ", "not sure"]
+    column = pa.array([*words, "1", "no"])
+    given = ["na", "N/A", None, "none", "-", "?", "<na>", "Not sure"]
+    assert targets_of(column, given) == [None] * 9 + [1.0, 0.0]
+    assert targets_of(column, given, blank=0) == [None] * 9 + [1.0, 0.0]
+    with pytest.raises(LabelError) as caught:
+        targets_of(column)
+    said = 'If such values mean unknown, name them: unknown_values: ["NA", "n/a", "NULL", "None", "-"]'
+    assert said in str(caught.value)
+    assert targets_of(pa.array(["ja", "Nein"]), positive_values=["JA"], negative_values=["nein"]) == [
+        1.0,
+        0.0,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"unknown_values": ["yes"]}, "unknown_values holds 'yes', which is read as 1"),
+        ({"unknown_values": ["1.0"]}, "unknown_values holds '1.0', but 0 and 1 are what a label is"),
+        ({"positive_values": ["False"]}, "which is read as 0"),
+        ({"unknown_values": [""]}, "which is read as blank; set the option `blank`"),
+        (
+            {"unknown_values": ["?"], "negative_values": ["?"]},
+            r"'\?' stands in unknown_values and in negative_values",
+        ),
+        ({"blank": "0"}, "blank is '0'; it must be unknown or 0"),
+        ({"blank": False}, "blank is False"),
+    ],
+)
+def test_options_that_contradict(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(LabelError, match=said):
+        Columns(["fire"], **options)
+
+
+@pytest.mark.parametrize(
+    "cell", ["flood;needs", "['flood', 'needs']", '["flood"]', "flood|fire", "flood, fire"]
+)
+def test_a_cell_that_lists_labels_advises_the_scheme_for_it(cell: str) -> None:
+    with pytest.raises(LabelError, match=r"read by the label scheme Lists: labels: \{class_path: Lists"):
+        targets_of(pa.array(["1", cell]))
+    with pytest.raises(LabelError, match="read by the label scheme Lists"):
+        targets_of(pa.array([["flood"], ["fire"]]))
+
+
+def test_a_long_cell_is_not_shown_whole() -> None:
+    with pytest.raises(LabelError) as caught:
+        targets_of(pa.array(["secret " * 1000]))
+    assert len(str(caught.value)) < 700
+
+
+def test_files_of_different_types_are_read_alike(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,fire\na,1\nb,0\nc,\n")
+    (tmp_path / "b.jsonl").write_text(
+        '{"text": "a", "fire": true}\n{"text": "b", "fire": false}\n{"text": "c"}\n'
+    )
+    for name, column in {"c": pa.array([1, 0, None], pa.int8()), "d": pa.array([1.0, 0.0, None])}.items():
+        pq.write_table(pa.table({"text": ["a", "b", "c"], "fire": column}), tmp_path / f"{name}.parquet")
+    paths = [tmp_path / name for name in ("c.parquet", "a.csv", "b.jsonl", "d.parquet")]
+    for files in (paths, paths[::-1], paths[2:], paths[:1] + paths[3:]):
+        table = read_messages(
+            files, text="text", id=None, lang=None, extra=["fire"], cleaner=NoCleaner(), on_empty="drop"
+        ).table
+        found = Columns(["fire"]).targets(table)[:, 0]
+        np.testing.assert_array_equal(found, [1, 0, np.nan] * len(files))
+        assert Columns(["fire"], blank=0).targets(table)[:, 0].tolist() == [1, 0, 0] * len(files)
+
+
 def test_columns_of_nulls_and_no_rows() -> None:
     assert targets_of(pa.nulls(2)) == [None, None]
     assert targets_of(pa.array([], pa.string())) == []
@@ -72,7 +179,9 @@ def test_order_of_the_names_is_that_of_the_targets() -> None:
         (pa.array([1, 2]), "2"),
         (pa.array([1, -1]), "-1"),
         (pa.array([1, 0.5]), "0.5"),
-        (pa.array(["1", "yes"]), "'yes'"),
+        (pa.array(["1", "maybe"]), "'maybe'"),
+        (pa.array(["1", "NA"]), "'NA'"),
+        (pa.array(["1", "0,5"]), "'0,5'"),
         (pa.array(["1", "inf"]), "'inf'"),
         (pa.array(["1", "2"]).dictionary_encode(), "'2'"),
     ],
@@ -121,12 +230,63 @@ def test_names_that_yaml_changed(name: Any) -> None:
         (["fire", ""], "name 2 is empty"),
         (["fire", " "], "name 2 is empty"),
         (["fire "], "white space"),
+        (["fire\nbig"], "name 1, .* holds a line break or another control character"),
+        (["fire", "\x1b[31mred"], "name 2, .* control character"),
+        (["a\x00b"], "control character"),
+        (["a\u2028b"], "control character"),
+        (["a\u202eb"], "control character"),
+        (["a\ud800"], "control character"),
         (["fire", "death", "fire"], "'fire' named more than once"),
     ],
 )
 def test_impossible_names(names: list[str], match: str) -> None:
     with pytest.raises(LabelError, match=match):
         Columns(names)
+
+
+def test_names_that_look_like_markup_or_yaml_stay_as_they_are() -> None:
+    names = [
+        "[/urgent]",
+        "[red]",
+        ":fire:",
+        "no",
+        "on",
+        "1e3",
+        "007",
+        "=cmd",
+        "-a",
+        "@b",
+        "a b",
+        "👩‍🚒",
+        "می‌روم",
+        "NaN",
+    ]
+    assert Columns(names).names == tuple(names)
+
+
+class TestAPattern:
+    """`names: "label_*"`."""
+
+    def test_columns_in_the_files_order(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.csv"
+        path.write_text("text,is_b,other,is_a,is_[x]\na,1,0,1,0\n")
+        scheme = Columns("is_*")
+        assert scheme.unnamed
+        assert scheme.files == ()
+        with pytest.raises(
+            LabelError, match="columns that match 'is_\\*' are found when the train files are read"
+        ):
+            _ = scheme.names
+        scheme.find_names([path], None, [])
+        assert scheme.names == scheme.columns == ("is_b", "is_a", "is_[x]")
+        for pattern, taken, wanted in (("*", ["text"], 4), ("*", ["text", "other"], 3), ("is_?", [], 2)):
+            scheme = Columns(pattern)
+            scheme.find_names([path], None, taken)
+            assert len(scheme.names) == wanted
+        with pytest.raises(
+            LabelError, match=r"no column of .*a.csv matches 'has_\*'. Its columns.*: text, is_b"
+        ):
+            Columns("has_*").find_names([path], None, ["other"])
 
 
 def test_unknown_values_that_are_labels() -> None:

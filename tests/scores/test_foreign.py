@@ -182,3 +182,47 @@ def test_a_missing_file_and_a_torn_one(tmp_path: Path) -> None:
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(DataError, match="read as Parquet"):
         ScoresTable.read(tmp_path / "torn.parquet")
+
+
+def test_apostrophes_against_formulas_are_taken_away_again(tmp_path: Path) -> None:
+    wide = "id,prob.fire,'=event\n'=1+1,.5,'@here\n-7,.25,''tis\n''=x,.5,plain\n"
+    table = ScoresTable.read(written(tmp_path / "wide.csv", wide))
+    assert list(table.ids) == ["=1+1", "-7", "'=x"]
+    assert {name: list(values) for name, values in table.slices.items()} == {
+        "=event": ["@here", "''tis", "plain"]
+    }
+    long = "id,label,prob\n'+a,'-b c,.5\n'+a,d,.25\n"
+    table = ScoresTable.read(written(tmp_path / "long.csv", long))
+    assert (list(table.ids), table.labels) == (["+a"], ("-b c", "d"))
+
+
+def test_what_predict_writes_as_text_is_read_as_it_was(tmp_path: Path) -> None:
+    from tocsin.cli.predict import _as_text
+
+    given = pa.table(
+        {
+            "id": ["=1+1", "-2.5", "@a", "'=b", None],
+            "prob.fire": [0.5, 0.25, 1.0, 0.0, 0.5],
+            "+n": pa.array([-1, 2, -3, 4, 5]),
+            "=kept": pa.array(["\ttab", "x", "-y", "+1e3", "z"]).dictionary_encode(),
+        }
+    ).slice(0, 4)
+    safe = _as_text(given)
+    assert safe.column_names == ["id", "prob.fire", "'+n", "'=kept"]
+    assert safe["id"].to_pylist() == ["'=1+1", "-2.5", "'@a", "''=b"]
+    assert safe["'=kept"].to_pylist() == ["'\ttab", "x", "'-y", "+1e3"]
+    assert safe["'+n"].equals(given["+n"])
+    csv.write_csv(safe, tmp_path / "safe.csv")
+    table = ScoresTable.read(tmp_path / "safe.csv")
+    assert list(table.ids) == given["id"].to_pylist()
+    assert list(table.slices["=kept"]) == given["=kept"].to_pylist()
+    assert list(table.slices["+n"]) == [-1, 2, -3, 4]
+
+
+@pytest.mark.parametrize(
+    "text", ["id,text,prob.a\n1,secret,.5\n2,secret,secret,.5\n", 'id,text,prob.a\n1,x,.5\n2,"secret,.5\n']
+)
+def test_an_error_quotes_no_row(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DataError, match="Expected 3 columns") as refused:
+        ScoresTable.read(written(tmp_path / "scores.csv", text))
+    assert "secret" not in str(refused.value)

@@ -24,7 +24,7 @@ VERBS = [
     ["validate", "--config", f"{RUNS}/latest-fit/config.yaml"],
     ["test", "--config", f"{RUNS}/latest-fit/config.yaml"],
     ["evaluate", "--scores", TEST],
-    ["compare", "--scores", TEST, f"{RUNS}/latest-validate/scores/validation.parquet", "--name", "a", "b"],
+    ["compare", "--scores", TEST, TEST, "--name", "a", "b"],
     ["predict", "--bundle", BUNDLE, "--text", "water", "food"],
     ["predict", "--bundle", BUNDLE, "--input", "data/messages.parquet", "--output", "out.parquet"],
     ["runs"],
@@ -50,7 +50,7 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def main(folder: str) -> int:
-    """Run all; return 1 where one tried to reach another machine."""
+    """Run all; return 0."""
     from tocsin.cli.main import main as tocsin
 
     os.chdir(folder)
@@ -63,7 +63,7 @@ def main(folder: str) -> int:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             code = tocsin(verb)
         print(code, " ".join(verb), *_tried, sep="  ", flush=True)
-        if code not in (0, 1 if verb[0] == "doctor" else 0):
+        if code:
             print(said.getvalue()[-2_000:])
     return 0
 

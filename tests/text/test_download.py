@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import http.server
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -166,3 +170,100 @@ def test_settings_come_from_pips_files_and_the_environment_wins(
     assert given.find_links == ("/one", "/two")
     monkeypatch.setenv("PIP_INDEX_URL", "https://e.example/simple")
     assert pip_settings().index_urls[0] == "https://e.example/simple"
+
+
+class Answers:
+    """A server that answers with what a test gives, piece by piece, and announces no length."""
+
+    def __init__(self, pieces: Callable[[], Iterator[bytes]], length: int | None = None) -> None:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                if self.path.endswith("/"):
+                    body = f'<a href="/files/{FILENAME}">{FILENAME}</a>'.encode()
+                    self.send_header("Content-Type", "text/html")
+                    self.end_headers()
+                    self.wfile.write(body)
+                    return
+                if length is not None:
+                    self.send_header("Content-Length", str(length))
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    for piece in pieces():
+                        self.wfile.write(piece)
+                        self.wfile.flush()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/simple"
+
+    def __enter__(self) -> Answers:
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def by_network(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.setenv("PIP_TRUSTED_HOST", "127.0.0.1")
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    return monkeypatch
+
+
+def test_a_file_of_unknown_length_is_stopped_at_the_limit(
+    by_network: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sent: list[int] = []
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            sent.append(1)
+            yield b"x" * 65_536
+
+    with Answers(endless) as server:
+        by_network.setenv("PIP_INDEX_URL", server.url)
+        with pytest.raises(DataError, match="is another file: it is larger than 1,000,000 bytes"):
+            download_from_index("messages-of-ours", "1.0", FILENAME, SHA256, most_bytes=1_000_000)
+    assert len(sent) < 2_000
+    assert not list((tmp_path / "cache" / "downloads").iterdir())
+
+
+def test_an_announced_length_beyond_the_limit_is_enough(by_network: pytest.MonkeyPatch) -> None:
+    with Answers(lambda: iter([b"x" * 10]), length=10**12) as server:
+        by_network.setenv("PIP_INDEX_URL", server.url)
+        with pytest.raises(DataError, match="is larger than 1,073,741,824 bytes"):
+            fetch()
+
+
+@pytest.mark.parametrize("drip", [True, False])
+def test_a_stalled_download_ends(by_network: pytest.MonkeyPatch, drip: bool) -> None:
+    over = threading.Event()
+
+    def slow() -> Iterator[bytes]:
+        yield b"x"
+        while not over.wait(0.05 if drip else 20):
+            yield b"x"
+
+    by_network.setattr(download, "_WITHIN", 0.3)
+    by_network.setenv("PIP_TIMEOUT", "5" if drip else "0.3")
+    with Answers(slow) as server:
+        by_network.setenv("PIP_INDEX_URL", server.url)
+        try:
+            with pytest.raises(DataError, match="stalled: .* bytes in" if drip else "Timeout"):
+                fetch()
+        finally:
+            over.set()
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "inf", "nan", "1e9"])
+def test_to_wait_for_ever_is_no_setting(without_pip_files: None, given: str) -> None:
+    assert pip_settings({"PIP_TIMEOUT": given}).timeout == IndexSettings.timeout

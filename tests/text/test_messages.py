@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from tocsin.errors import ConfigError, DataError
 from tocsin.text.cleaners import Cleaner, NoCleaner, TweetCleaner
 from tocsin.text.messages import ColumnNames, Messages, iterate_strings, read_messages, source_column
+from tocsin.text.reading import DataWarning
 
 
 def read(*paths: Path, **options: Any) -> Messages:
@@ -77,11 +80,12 @@ def test_several_files_in_order(tmp_path: Path) -> None:
     assert table["n"].to_pylist() == [1, 0, 1]
 
 
-def test_files_that_disagree_about_a_type(csv: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.jsonl"
+def test_a_list_here_and_a_number_there(csv: Path, tmp_path: Path) -> None:
+    one, other = tmp_path / "one.jsonl", tmp_path / "other.jsonl"
+    one.write_text('{"id":"b","text":"z","related":[1]}\n')
     other.write_text('{"id":"c","text":"z","related":1}\n')
-    with pytest.raises(DataError, match="'related' holds int64 here but string in") as caught:
-        read(csv, other, extra=["related"])
+    with pytest.raises(DataError, match=r"'related' holds int64 here but list.* in") as caught:
+        read(one, other, extra=["related"])
     assert caught.value.file == str(other)
 
 
@@ -241,3 +245,42 @@ def test_real_messages(shared_data: Path) -> None:
     assert messages.table.num_rows == 20_990
     assert len(set(messages.table["id"].to_pylist())) == 20_990
     assert messages.repeated_ids > 0
+
+
+def test_columns_of_the_path(tmp_path: Path) -> None:
+    paths = []
+    for name in ("2012_fire/tweets.labeled.csv", "2013_flood/tweets.labeled.csv"):
+        paths.append(tmp_path / name)
+        paths[-1].parent.mkdir()
+        paths[-1].write_text("id,text\n1,a\n")
+    table = read(*paths, path_columns={"event": "folder", "name": "file", "kind": "stem"}).table
+    assert table["event"].to_pylist() == ["2012_fire", "2013_flood"]
+    assert set(table["name"].to_pylist()) == {"tweets.labeled.csv"}
+    assert set(table["kind"].to_pylist()) == {"tweets"}
+    for wrong in ({"event": "disk"}, {"text": "folder"}):
+        with pytest.raises(ConfigError, match="path_columns"):
+            read(*paths, path_columns=wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("près de l’école", False),
+        ("prÃ¨s de lâ€™Ã©cole", True),
+        ("voilÃ\xa0 tout", True),
+        ("SÃO PAULO É ÃO", False),
+        ("Ã", False),
+        ("plain", False),
+    ],
+)
+def test_mojibake_is_said(tmp_path: Path, text: str, said: bool) -> None:
+    for name, content in (
+        ("m.csv", f"id,text\n1,{text}\n"),
+        ("m.jsonl", json.dumps({"id": "1", "text": text})),
+    ):
+        path = tmp_path / name
+        path.write_text(content, encoding="utf-8")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert read(path).table["text"].to_pylist() == [text]
+        assert [one.category for one in caught] == ([DataWarning] if said else [])

@@ -22,6 +22,7 @@ from tocsin.text.readers import (
     Reader,
     reader_for,
     resolve_data_path,
+    resolve_data_paths,
 )
 
 ODD_TEXTS = [
@@ -342,3 +343,54 @@ def test_data_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_data_path(str(shared / "a.csv")) == shared / "a.csv"
     with pytest.raises(DataError, match="looked for"):
         resolve_data_path(str(shared / "b.csv"))
+
+
+class TestSeveralFiles:
+    """Patterns and folders stand for the files in them, in the order of their paths."""
+
+    @pytest.fixture
+    def events(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.delenv("TOCSIN_DATA", raising=False)
+        for name in ("b-flood/tweets.csv", "a-fire/tweets.csv", "a-fire/more.jsonl.gz", "a-fire/.hidden.csv"):
+            path = tmp_path / "data" / "events" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("id,text\n1,a\n")
+        (tmp_path / "data" / "events" / "notes.pdf").touch()
+        return tmp_path / "data" / "events"
+
+    @pytest.mark.parametrize(
+        ("name", "wanted"),
+        [
+            ("events", ["a-fire/more.jsonl.gz", "a-fire/tweets.csv", "b-flood/tweets.csv"]),
+            ("events/*/tweets.csv", ["a-fire/tweets.csv", "b-flood/tweets.csv"]),
+            ("events/**/*.csv", ["a-fire/tweets.csv", "b-flood/tweets.csv"]),
+            ("events/[b]*/*", ["b-flood/tweets.csv"]),
+            ("events/b-flood/tweets.cs?", ["b-flood/tweets.csv"]),
+            ("events/b-flood/tweets.csv", ["b-flood/tweets.csv"]),
+        ],
+    )
+    def test_found(self, events: Path, name: str, wanted: list[str]) -> None:
+        assert resolve_data_paths(name) == [Path("data/events") / one for one in wanted]
+        assert resolve_data_paths(str(events.parent / name)) == [events / one for one in wanted]
+
+    def test_by_the_reader(self, events: Path) -> None:
+        assert [path.name for path in resolve_data_paths("events", CsvReader())] == [
+            "tweets.csv",
+            "tweets.csv",
+        ]
+
+    def test_a_name_that_looks_like_a_pattern(self, events: Path) -> None:
+        (events / "fire[1].csv").write_text("text\na\n")
+        assert resolve_data_paths("events/fire[1].csv") == [Path("data/events/fire[1].csv")]
+
+    def test_none(self, events: Path) -> None:
+        with pytest.raises(
+            DataError, match=r"no data file is called 'events/\*\.xlsx'; looked for data/events"
+        ):
+            resolve_data_paths("events/*.xlsx")
+        with pytest.raises(DataError, match="no data file 'other'"):
+            resolve_data_paths("other")
+        (events.parent / "empty").mkdir()
+        with pytest.raises(DataError, match="holds no message file"):
+            resolve_data_paths("empty")

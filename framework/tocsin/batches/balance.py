@@ -12,6 +12,7 @@ from tocsin.labels.targets import POSITIVE_FROM
 __all__ = [
     "draw_epoch",
     "messages_an_epoch",
+    "negatives_of",
     "positives_of",
     "repeat_factors",
     "repeats_digest",
@@ -24,6 +25,11 @@ METHOD = "repeat-factor sampling (Gupta et al. 2019, arXiv 1908.03195)"
 def positives_of(targets_NL: np.ndarray) -> np.ndarray:
     """Return (L,) int64, the messages whose target is 1 (from 0.5 up, where targets are soft)."""
     return np.array([np.count_nonzero(target_N >= POSITIVE_FROM) for target_N in targets_NL.T], np.int64)
+
+
+def negatives_of(targets_NL: np.ndarray) -> np.ndarray:
+    """Return (L,) int64, the messages whose target is 0 (below 0.5, where targets are soft)."""
+    return np.array([np.count_nonzero(target_N < POSITIVE_FROM) for target_N in targets_NL.T], np.int64)
 
 
 def repeat_factors(targets_NL: np.ndarray, threshold: float) -> np.ndarray:

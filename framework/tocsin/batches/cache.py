@@ -115,6 +115,11 @@ class TokenStore:
         """How many messages were cut at `max_length`."""
         return sum(int(chunk.true_count) for chunk in self._table["truncated"].chunks)
 
+    def chunk_ids(self) -> Iterator[np.ndarray]:
+        """Yield the token ids of one record batch of messages after another, in a row, int32."""
+        for offsets, values in self._chunks:
+            yield values[offsets[0] : offsets[-1]]
+
     def __getitem__(self, row: int) -> np.ndarray:
         """Token ids of one message, int32, special tokens included."""
         chunk = int(np.searchsorted(self._starts, row, side="right")) - 1

@@ -12,20 +12,29 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
-from tocsin.batches.balance import positives_of, repeat_factors, sampling_facts
+from tocsin.batches.balance import negatives_of, positives_of, repeat_factors, sampling_facts
 from tocsin.batches.cache import TokenStore, content_key, file_digest, texts_digest, tokenizer_digest
 from tocsin.batches.corpus import Corpus
 from tocsin.batches.passes import MessagePass, cut_passes
 from tocsin.batches.position import check_data, next_step
 from tocsin.batches.protocols import ReadsTokens
-from tocsin.batches.rare_labels import RareLabelWarning, check_rare_labels
+from tocsin.batches.rare_labels import RareLabelWarning, check_known, check_rare_labels
 from tocsin.batches.reading import SplitWarning, assemble_corpus
 from tocsin.batches.rows import SplitRows, StepLoader
 from tocsin.batches.sampler import PassSampler, StepSampler
-from tocsin.batches.settings import as_list, check_counts, check_settings, packs_passes, pass_budget
+from tocsin.batches.settings import (
+    check_counts,
+    check_settings,
+    check_share,
+    file_names,
+    packs_passes,
+    pass_budget,
+)
+from tocsin.batches.unknown import check_unknown, unknown_share
 from tocsin.errors import ConfigError, DataError
 from tocsin.files import cache_folder
 from tocsin.labels.schemes import LabelScheme
+from tocsin.privacy import with_shown_paths
 from tocsin.text.audit import Audit, audit
 from tocsin.text.cleaners import Cleaner, NoCleaner
 from tocsin.text.messages import source_column
@@ -34,6 +43,8 @@ from tocsin.text.readers import Reader, reader_for, resolve_data_paths
 from tocsin.text.splitters import GroupedSplit, Splitter
 
 __all__ = ["LabelledMessages", "RareLabelWarning", "SplitWarning"]
+
+_SPLITS_OF = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}
 
 
 class LabelledMessages(LightningDataModule):
@@ -60,6 +71,8 @@ class LabelledMessages(LightningDataModule):
         splitter: How rows are divided; null: GroupedSplit by duplicates.
         max_messages: Most messages of a split that are used, such as {train: 6000}, drawn by a seeded hash of the id.
         max_length: Tokens a message keeps at most, special tokens included.
+        max_unknown: Largest share of the messages' tokens that the tokenizer may not know, from 0 to 1; a corpus with
+            more is refused, since little can be learned from it. 1 allows any.
         batch_size: Messages of one optimiser step, over all devices.
         tokens_per_pass: Tokens that go through the model at once, padding included where it computes padding; bounds
             memory, changes no result. null: 1,024 on a CPU, 16,384 on a GPU.
@@ -73,7 +86,7 @@ class LabelledMessages(LightningDataModule):
             share that is seen is recorded, and stands in the model card. Losses that weigh rare labels too (pos_weight:
             auto) count the messages without repeats, and would correct twice: use one of the two.
         min_positives: Positive training messages that a label should have at least (from 0.5 up, of soft labels).
-        on_rare: What a fit does about a label with fewer: warn, refuse, or ignore it.
+        on_rare: What a fit does about a label with fewer, or without a negative: warn, refuse, or ignore it.
         seed: Of shuffling and of `max_messages`; null takes `seed_everything`'s.
         cache: Folder of token caches; null for $TOCSIN_CACHE or ~/.cache/tocsin.
     """
@@ -94,6 +107,7 @@ class LabelledMessages(LightningDataModule):
         splitter: Splitter | None = None,
         max_messages: dict[str, int] | None = None,
         max_length: int = 128,
+        max_unknown: float = 0.5,
         batch_size: int = 32,
         tokens_per_pass: int | None = None,
         pool_steps: int = 1,
@@ -116,7 +130,11 @@ class LabelledMessages(LightningDataModule):
                 "Leave out one or the other."
             )
         self.labels = labels
-        self.files = {"train": as_list(train), "validation": as_list(validation), "test": as_list(test)}
+        self.files = {
+            "train": file_names(train, "train", needed=True),
+            "validation": file_names(validation, "validation"),
+            "test": file_names(test, "test"),
+        }
         self.text, self.id, self.lang = text, id, lang
         self.slices = list(slices or [])
         self.reader = reader
@@ -127,7 +145,7 @@ class LabelledMessages(LightningDataModule):
         separate = validation is not None or test is not None
         self.splitter: Splitter | None = splitter or (None if separate else GroupedSplit())
         self.max_messages = dict(max_messages or {})
-        self.max_length = max_length
+        self.max_length, self.max_unknown = max_length, check_share("LabelledMessages", max_unknown)
         self.batch_size = batch_size
         self.tokens_per_pass = tokens_per_pass
         self.pool_steps = pool_steps
@@ -158,7 +176,28 @@ class LabelledMessages(LightningDataModule):
             self._corpus = self._read()
         return self._corpus
 
+    def find_label_names(self) -> bool:
+        """Let a label scheme that has no names yet find them in the train files; return whether it did.
+
+        Raises:
+            DataError: A file cannot be read.
+            LabelError: No name is found, or one that cannot be.
+        """
+        if not self.labels.unnamed:
+            return False
+        named = [
+            self.text,
+            self.id,
+            self.lang,
+            *self.slices,
+            *(self.splitter.columns if self.splitter else ()),
+        ]
+        paths = [path for name in self.files["train"] for path in resolve_data_paths(name, self.reader)]
+        self.labels.find_names(paths, self.reader, [name for name in named if name is not None])
+        return True
+
     def _read(self) -> Corpus:
+        self.find_label_names()
         return assemble_corpus(
             self.labels,
             self.files,
@@ -205,8 +244,10 @@ class LabelledMessages(LightningDataModule):
         """Open the cache; before a fit, audit the data.
 
         Raises:
-            LabelError: Under `on_rare: refuse`, labels have too few positive training messages.
+            LabelError: No label of a split's messages is known; or, under `on_rare: refuse`, labels have too few
+                positive training messages, or no negative one.
         """
+        check_known(self.corpus(), _SPLITS_OF.get(stage, ()))
         if self._tokens is None:
             self._tokenise(self._model())
         if stage == "fit" and self.audit is None:
@@ -219,9 +260,13 @@ class LabelledMessages(LightningDataModule):
         train = self.rows("train")
         if self.on_rare == "ignore" or not len(train):  # without any message the loader says so
             return
-        positives_L = positives_of(self.targets(train))
+        targets_NL = self.targets(train)
         check_rare_labels(
-            self.corpus().label_names, positives_L, self.min_positives, refuse=self.on_rare == "refuse"
+            self.corpus().label_names,
+            positives_of(targets_NL),
+            negatives_of(targets_NL),
+            self.min_positives,
+            refuse=self.on_rare == "refuse",
         )
 
     def _tokenise(self, model: ReadsTokens) -> None:
@@ -247,6 +292,8 @@ class LabelledMessages(LightningDataModule):
         texts = corpus.table["text"]
         with progress_bar("tokenising", len(texts), unit="messages", show=not path.exists()) as advance:
             self._tokens = TokenStore.build(path, texts, tokenizer, self.max_length, model.prompt, advance)
+        share = unknown_share(self._tokens, tokenizer, model.prompt)
+        check_unknown(share, self.max_unknown, "the messages", tokenizer)
 
     def _audit(self) -> Audit:
         corpus, tokens = self.corpus(), self._store()
@@ -319,9 +366,9 @@ class LabelledMessages(LightningDataModule):
     def provenance(self) -> dict[str, Any]:
         """What the run record keeps: files with their SHA-256, counts, and the key of the token cache."""
         corpus = self.corpus()
-        label_files = {str(path): file_digest(path) for path in self.labels.files}
+        label_files = with_shown_paths({str(path): file_digest(path) for path in self.labels.files})
         return {
-            "files": self._file_digests(),
+            "files": with_shown_paths(self._file_digests()),
             "messages": corpus.counts(),
             "read": corpus.facts,
             "limits": corpus.limits,

@@ -27,10 +27,12 @@ from tocsin.batches.position import check_data, next_step
 from tocsin.batches.protocols import ReadsTokens
 from tocsin.batches.rows import StepLoader
 from tocsin.batches.sentences import PairStep, SentencePass
-from tocsin.batches.settings import check_pair_settings, packs_passes, pass_budget
+from tocsin.batches.settings import check_pair_settings, check_share, packs_passes, pass_budget
+from tocsin.batches.unknown import check_unknown, unknown_share
 from tocsin.checksums import cached_folder, check_cache_room
 from tocsin.errors import ConfigError
 from tocsin.files import cache_folder
+from tocsin.privacy import with_shown_paths
 from tocsin.text.cleaners import Cleaner, NoCleaner
 from tocsin.text.pairs import PairReader
 from tocsin.text.progress import progress_bar, table_console
@@ -73,6 +75,8 @@ class ParallelSentences(LightningDataModule):
         pairs_per_epoch: Pairs that an epoch draws; null for as many as there are. A smaller budget goes on where the
             epoch before stopped: no pair comes again before all of its source and language have come.
         max_length: The student's tokens that a sentence keeps at most, special tokens included.
+        max_unknown: Largest share of tokens that the student's tokenizer may not know, from 0 to 1, of the English
+            sentences and of the translations; sources with more are refused. 1 allows any.
         batch_size: Pairs of one optimiser step, over all devices.
         tokens_per_pass: Tokens that go through the student at once, padding included where it computes padding; bounds
             memory, changes no result. null: 1,024 on a CPU, 16,384 on a GPU.
@@ -100,6 +104,7 @@ class ParallelSentences(LightningDataModule):
         source_alpha: float | None = None,
         pairs_per_epoch: int | None = None,
         max_length: int = 128,
+        max_unknown: float = 0.5,
         batch_size: int = 64,
         tokens_per_pass: int | None = None,
         pool_steps: int = 1,
@@ -136,6 +141,7 @@ class ParallelSentences(LightningDataModule):
         self.sampling, self.alpha, self.source_alpha = sampling, alpha, source_alpha
         self.pairs_per_epoch = pairs_per_epoch
         self.max_length, self.batch_size = max_length, batch_size
+        self.max_unknown = check_share("ParallelSentences", max_unknown)
         self.tokens_per_pass, self.pool_steps = tokens_per_pass, pool_steps
         self.seed, self.cache = seed, cache
         self._pairs: PairCorpus | None = None
@@ -250,6 +256,10 @@ class ParallelSentences(LightningDataModule):
                     model.prompt,
                     advance,
                 )
+            if side != "validation":
+                what = "the English sentences" if side == "english" else "the translations"
+                share = unknown_share(self._stores[side], tokenizer, model.prompt)
+                check_unknown(share, self.max_unknown, what, tokenizer)
 
     def _store(self, side: str) -> TokenStore:
         if side not in self._stores:
@@ -317,7 +327,9 @@ class ParallelSentences(LightningDataModule):
         """What the run record keeps: files with their SHA-256, counts, and the keys of the caches."""
         corpus = self.pairs()
         return {
-            "files": {path: digest for name in self.sources for path, digest in self._files(name).items()},
+            "files": with_shown_paths(
+                {path: digest for name in self.sources for path, digest in self._files(name).items()}
+            ),
             "sources": {name: type(reader).__name__ for name, reader in self.sources.items()},
             "pairs": {"train": len(corpus.train_english), "validation": corpus.validation_pairs().num_rows},
             "english": {

@@ -11,14 +11,18 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from tocsin.batches.corpus import SPLITS, Corpus, choose_rows
 from tocsin.errors import DataError
+from tocsin.labels.names import check_names
 from tocsin.labels.schemes import LabelScheme
 from tocsin.text.cleaners import Cleaner
 from tocsin.text.messages import read_messages
-from tocsin.text.readers import Reader, resolve_data_paths
+from tocsin.text.readers import Reader, reader_for, resolve_data_paths
 from tocsin.text.reading import DataWarning
 from tocsin.text.splitters import Splitter, crossing_texts
 
 __all__ = ["SplitWarning", "assemble_corpus"]
+
+
+_LISTING = ("labels", "label", "tags", "tag", "categories", "category", "classes", "class", "topics", "topic")
 
 
 class SplitWarning(UserWarning):
@@ -45,7 +49,7 @@ def assemble_corpus(
     """Read, clean, split and label the messages of some files.
 
     Args:
-        labels: Reads the targets.
+        labels: Reads the targets; its names are known.
         files: The files of each split, by its name; all under "train" where a splitter divides them.
         text: See `read_messages`.
         id: See `read_messages`.
@@ -64,6 +68,7 @@ def assemble_corpus(
         DataError: A file or a row of it is faulty, or no message is left to train on.
         LabelError: A label is missing from the files, or has a value that means nothing.
     """
+    check_names(labels.names, type(labels).__name__)
     extra = list(dict.fromkeys([*labels.columns, *slices, *(splitter.columns if splitter else ())]))
     paths: dict[str, list[Path]] = {
         split: [path for name in names for path in resolve_data_paths(name, reader)]
@@ -77,19 +82,24 @@ def assemble_corpus(
                 file=path,
             )
     # All files in one call: ids are made unique over all of them, and types are compared between them.
-    messages = read_messages(
-        given,
-        text=text,
-        id=id,
-        lang=lang,
-        extra=extra,
-        cleaner=cleaner,
-        on_empty=on_empty,
-        reader=reader,
-        on_error=on_error,
-        progress=True,
-        path_columns=path_columns,
-    )
+    try:
+        messages = read_messages(
+            given,
+            text=text,
+            id=id,
+            lang=lang,
+            extra=extra,
+            cleaner=cleaner,
+            on_empty=on_empty,
+            reader=reader,
+            on_error=on_error,
+            progress=True,
+            path_columns=path_columns,
+        )
+    except DataError as error:
+        if advice := _advice(labels, error, reader):
+            raise DataError(f"{error}. {advice}") from None
+        raise
     table = messages.table
     facts = {
         name: getattr(messages, name)
@@ -129,3 +139,22 @@ def assemble_corpus(
     for sentence in crossing:
         rank_zero_warn(sentence, category=SplitWarning)
     return corpus
+
+
+def _advice(labels: LabelScheme, error: DataError, reader: Reader | None) -> str:
+    """Say how labels are read that one column lists, where the columns of all labels are missing; "" otherwise."""
+    if error.file is None or error.row is not None:
+        return ""
+    path = Path(error.file)
+    try:
+        existing = (reader or reader_for(path)).columns(path)
+    except DataError:
+        return ""
+    listing = next((name for name in existing if name.strip().casefold() in _LISTING), None)
+    if listing is None or any(name in existing for name in labels.columns):
+        return ""
+    names = ", ".join(labels.names[:3]) + (", …" if len(labels.names) > 3 else "")
+    return (
+        f"If {listing!r} lists the labels of a message, read it with the label scheme Lists: labels: {{class_path: "
+        f"Lists, init_args: {{column: {listing}, names: [{names}]}}}}"
+    )

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tocsin.batches.corpus import SPLITS
 from tocsin.errors import ConfigError
 
-__all__ = ["as_list", "check_counts", "check_pair_settings", "check_settings", "packs_passes", "pass_budget"]
+__all__ = [
+    "check_counts",
+    "check_pair_settings",
+    "check_settings",
+    "check_share",
+    "file_names",
+    "packs_passes",
+    "pass_budget",
+]
 
+_LONGEST = 255  # bytes of a file's name
+_SHOWN = 60  # characters of a value that a message quotes
 # Measured on two cores: small passes keep activations in the processor's cache; a GPU wants large matrices.
 _TOKENS_PER_PASS = {"cpu": 1024, "cuda": 16384}
 
@@ -28,9 +39,54 @@ def packs_passes(trainer: Any) -> bool:
     return packs is not None and bool(packs(trainer.strategy.root_device))
 
 
-def as_list(names: str | list[str] | None) -> list[str]:
-    """Return one name, several or none as a list."""
-    return [] if names is None else [names] if isinstance(names, str) else list(names)
+def file_names(names: object, setting: str, *, needed: bool = False) -> list[str]:
+    """Return one file name, several or none as a list.
+
+    Args:
+        names: A path, a list of paths, or None for none.
+        setting: What holds it, for messages.
+        needed: Refuse none.
+
+    Raises:
+        ConfigError: It is neither; says what it is, and that tables in memory have to be written first.
+    """
+    several: list[object] = (
+        [] if names is None and not needed else [*names] if isinstance(names, list | tuple) else [names]
+    )
+    paths = [str(one) for one in several if _can_be_a_path(one)]
+    if len(paths) == len(several) and (paths or not needed):
+        return paths
+    wrong = next((one for one in several if not _can_be_a_path(one)), None)
+    what = "an empty list" if not several else _said(wrong)
+    written = (
+        " Write a table to a file first: frame.to_parquet('train.parquet')."
+        if hasattr(wrong, "columns")
+        else ""
+    )
+    raise ConfigError(
+        f"LabelledMessages: {setting} is {what}; wanted is the path of a message file (Parquet, CSV, TSV, JSON lines), "
+        f"or a list of such paths.{written}"
+    )
+
+
+def _can_be_a_path(value: object) -> bool:
+    """Tell whether a file can be called so: a message's text is often too long, or holds what no name does."""
+    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
+        return False
+    try:
+        return all(len(part.encode("utf-8")) <= _LONGEST for part in Path(value).parts)
+    except UnicodeEncodeError:
+        return False
+
+
+def _said(value: object) -> str:
+    """Say what a value is without showing what is in it: a table may hold private messages."""
+    if value is None:
+        return "null"
+    if isinstance(value, str | int | float):
+        text = repr(value)
+        return text if len(text) <= _SHOWN else f"a {type(value).__name__} of {len(text):,} characters"
+    return f"a {type(value).__name__}"
 
 
 def check_counts(**counts: int) -> None:
@@ -38,6 +94,13 @@ def check_counts(**counts: int) -> None:
     for name, value in counts.items():
         if value < 1:
             raise ConfigError(f"LabelledMessages: {name} is {value}; wanted at least 1.")
+
+
+def check_share(data: str, max_unknown: float) -> float:
+    """Return `max_unknown`; ConfigError where it is no share from 0 to 1."""
+    if not 0 <= max_unknown <= 1:
+        raise ConfigError(f"{data}: max_unknown is {max_unknown}; wanted a share of tokens from 0 to 1.")
+    return max_unknown
 
 
 def check_settings(

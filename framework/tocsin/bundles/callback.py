@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from tocsin.arguments import CORE, Origin, RemembersArguments, fault_of_arguments
 from tocsin.bundles.card import model_card
+from tocsin.bundles.reading import SavedReading, saved_reading
 from tocsin.bundles.save import save_bundle
 from tocsin.errors import ConfigError, TrainingError
 from tocsin.files import FullDiskWarning, fallback_folder, file_sha256, is_no_room
@@ -104,10 +105,18 @@ class BundleWriter(Callback):
                 version=version("tocsin"),
                 origin=self.origin,
                 facts=facts,
+                reading=self._reading(data),
             )
 
         self.folder = where_there_is_room(self.folder, save)
         pl_module.to(device)
+
+    def _reading(self, data: Any) -> SavedReading | None:
+        """How the data was read; None of a plugin's data that does not say."""
+        if not all(hasattr(data, name) for name in ("reader", "text", "id", "lang")):
+            return None
+        columns = {"text": data.text, "id": data.id, "lang": data.lang}
+        return saved_reading(data.reader, data.provenance().get("files", {}), columns, self.origin)
 
     def _plugins(self, cleaner: Cleaner, model: MultilabelClassifier) -> list[Origin]:
         """Return the distributions, beside ours, that offer what the bundle will name."""

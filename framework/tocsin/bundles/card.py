@@ -129,8 +129,9 @@ def _limits(model: MultilabelClassifier, table: ScoresTable | None, facts: dict[
     ]
     rare = _rare_labels(model.label_names, facts)
     if rare:
+        shown = markdown_text(", ".join(rare))
         lines.append(
-            f"- Fewer than {_FEW:,} positive training messages: {markdown_text(', '.join(rare))}. Read their figures with care."
+            f"- Fewer than {_FEW:,} positive training messages: {shown}. Read their figures with care."
         )
     if table is not None:
         languages = sorted({str(lang) for lang in table.column("lang") if lang is not None})
@@ -183,20 +184,23 @@ def card_with_chain(card: str, chain: str, summary: str) -> str:
         chain: Names of the steps.
         summary: Markdown: figures, what it was fitted on.
     """
+    name = markdown_text(chain)
     kept = card.replace(
         UNCALIBRATED,
-        f"- Probabilities and decisions are those of the chain {markdown_text(chain)}, see above.",
+        f"- Probabilities and decisions are those of the chain {name}, see above.",
     )
     before, heading, rest = kept.partition(_CHAIN + "\n")
     if heading:
         _, next_heading, after = rest.partition("\n## ")
         kept = before + (next_heading[1:] + after if next_heading else "")
     text = (
-        f"{_CHAIN}\n\n`tocsin.load(...).predict` and `tocsin predict` apply the chain {markdown_text(chain)} to the raw scores; other "
+        f"{_CHAIN}\n\n`tocsin.load(...).predict` and `tocsin predict` apply the chain {name} to the raw scores; other "
         f"programs that load this folder give the raw ones.\n\n{summary}".rstrip()
         + "\n"
     )
-    place = next((at for mark in ("## Limits", "## How to load") if (at := kept.find(mark)) >= 0), len(kept))
+    # at the start of a line: a label may be called so
+    marks = ("\n## Limits", "\n## How to load")
+    place = next((at + 1 for mark in marks if (at := kept.find(mark)) >= 0), len(kept))
     return (
         kept[:place]
         + ("" if not kept[:place] or kept[:place].endswith("\n") else "\n")

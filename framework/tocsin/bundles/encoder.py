@@ -6,7 +6,7 @@ and nothing names code. Axes: N texts, E width of the vectors.
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -42,6 +42,7 @@ from tocsin.errors import BundleError, TocsinError
 from tocsin.files import whole_folder
 from tocsin.models.distiller import Distiller
 from tocsin.models.encoders import TransformerEncoder
+from tocsin.text.inputs import as_texts
 
 __all__ = ["TOLERANCE", "EncoderBundle", "EncoderManifest", "load_encoder_bundle", "save_encoder_bundle"]
 
@@ -110,16 +111,20 @@ class EncoderBundle:
         """The text itself: vectors are those of texts as they come, as in sentence-transformers."""
         return text
 
-    def encode(self, texts: Sequence[str], advance: Callable[[int], None] = lambda done: None) -> np.ndarray:
+    def encode(self, texts: Any, advance: Callable[[int], None] = lambda done: None) -> np.ndarray:
         """Vectors `(N, E)` float32 of texts; not normalised to length one.
 
         Args:
-            texts: As they come; the prompt is added here.
+            texts: As they come: a list, an array, a column, any iterable with an order; one str is one text. The
+                prompt is added here.
             advance: Called with the number of texts done since the last call.
-        """
-        return self.runner.vectors(texts, advance)
 
-    def predict(self, texts: Sequence[str]) -> NoReturn:
+        Raises:
+            DataError: It is no container of texts, or one of them is none; names its position.
+        """
+        return self.runner.vectors(as_texts(texts), advance)
+
+    def predict(self, texts: Any, langs: Any = None) -> NoReturn:
         """Refuse: an encoder has no labels.
 
         Raises:

@@ -136,6 +136,7 @@ def _loading(model: Distiller) -> str:
     if prompt:
         lines += [
             "",
-            f"Texts take the prompt {markdown_code(prompt)}; all of these add it. With transformers alone, add it yourself.",
+            f"Texts take the prompt {markdown_code(prompt)}; all of these add it. With transformers alone, add it "
+            "yourself.",
         ]
     return "\n".join(lines)

@@ -34,6 +34,7 @@ from tocsin.bundles.load import (
 )
 from tocsin.bundles.manifest import kind_of
 from tocsin.bundles.predictions import PredictsLabels
+from tocsin.bundles.predictor import TokenCounts
 from tocsin.errors import BundleError
 from tocsin.scores.chain import Chain
 from tocsin.scores.members import with_labels_in_order
@@ -90,34 +91,45 @@ class EnsembleBundle(PredictsLabels):
         langs: Sequence[str | None] | None = None,
         advance: Callable[[int], None] = lambda done: None,
     ) -> list[ScoresTable]:
-        """Raw scores of each member, labels in the ensemble's order; arguments as in `predict`.
+        """Raw scores of each member, labels in the ensemble's order; arguments as in `counted_scores`."""
+        return [table for table, _ in self._member_scores(texts, langs, advance)]
 
-        A text counts as done, for `advance`, when all members have seen it.
-        """
+    def _member_scores(
+        self, texts: Sequence[str], langs: Sequence[str | None] | None, advance: Callable[[int], None]
+    ) -> list[tuple[ScoresTable, TokenCounts]]:
         seen = told = 0
 
         def step(done: int) -> None:
             nonlocal seen, told
             seen += done
             whole = seen // len(self.members)
-            advance(whole - told)
+            advance(whole - told)  # a text is done when all members have seen it
             told = whole
 
-        return [
-            with_labels_in_order(
-                member.raw_scores(texts, langs, step), self.labels, f"The member {saved.name}"
-            )
-            for member, saved in zip(self.members, self.manifest.members, strict=True)
-        ]
+        found = []
+        for member, saved in zip(self.members, self.manifest.members, strict=True):
+            table, counts = member.counted_scores(texts, langs, step)
+            found.append((with_labels_in_order(table, self.labels, f"The member {saved.name}"), counts))
+        return found
 
-    def raw_scores(
+    def counted_scores(
         self,
         texts: Sequence[str],
         langs: Sequence[str | None] | None = None,
         advance: Callable[[int], None] = lambda done: None,
-    ) -> ScoresTable:
-        """Joint scores of texts, before any chain; arguments as in `predict`."""
-        return self.ensembler.apply(self.member_scores(texts, langs, advance)).uncalibrated()
+    ) -> tuple[ScoresTable, TokenCounts]:
+        """Joint scores of texts, before any chain; see `PredictsLabels`.
+
+        Tokens are counted over all members. A joint score needs the score of each, so a text is readable where every
+        member can read it.
+        """
+        tables, counts = zip(*self._member_scores(texts, langs, advance), strict=True)
+        joint = TokenCounts(
+            np.sum([each.tokens for each in counts], axis=0),
+            np.sum([each.unknown for each in counts], axis=0),
+            np.all([each.readable for each in counts], axis=0),
+        )
+        return self.ensembler.apply(list(tables)).uncalibrated(), joint
 
     def encode(self, texts: Sequence[str]) -> NoReturn:
         """Refuse: an ensemble has no vectors of its own.

@@ -47,8 +47,8 @@ def ensemble_card(
         "right about shares and trends before it is right about one message, and its output is no ground for action "
         "against a person.",
         "## Members",
-        f"{len(members)} networks, whose raw scores are combined by {markdown_text(ensembler)}. Each has its own model card in its "
-        "folder, with its data, recipe and limits.\n\n" + "\n".join(rows),
+        f"{len(members)} networks, whose raw scores are combined by {markdown_text(ensembler)}. Each has its own model "
+        "card in its folder, with its data, recipe and limits.\n\n" + "\n".join(rows),
         "## Figures",
         figures.rstrip(),
         "## Limits",

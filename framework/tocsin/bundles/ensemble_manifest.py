@@ -19,6 +19,7 @@ from tocsin.bundles.manifest import (
     read_manifest,
     threshold_of,
 )
+from tocsin.bundles.reading import SavedReading
 from tocsin.errors import BundleError
 from tocsin.labels.schemes import label_digest
 
@@ -29,6 +30,7 @@ __all__ = [
     "SavedMember",
     "read_ensemble_manifest",
     "read_labelled_manifest",
+    "remembered_reading",
 ]
 
 MEMBERS = "members"
@@ -103,6 +105,19 @@ def read_labelled_manifest(folder: Path) -> Manifest | EnsembleManifest:
         BundleError: As `read_manifest` and `read_ensemble_manifest`.
     """
     return read_ensemble_manifest(folder) if kind_of(folder) == "ensemble" else read_manifest(folder)
+
+
+def remembered_reading(folder: Path) -> SavedReading | None:
+    """How the files of a bundle's fit were read; of an ensemble, where its members' were read alike.
+
+    Raises:
+        BundleError: As `read_labelled_manifest`.
+    """
+    manifest = read_labelled_manifest(folder)
+    if isinstance(manifest, Manifest):
+        return manifest.reading
+    first, *others = (read_manifest(folder / MEMBERS / each.folder).reading for each in manifest.members)
+    return first if all(other == first for other in others) else None
 
 
 def read_ensemble_manifest(folder: Path) -> EnsembleManifest:

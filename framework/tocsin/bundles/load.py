@@ -6,6 +6,7 @@ Axes: N texts, L labels, D width.
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,13 +20,14 @@ from tocsin.bundle_files import BundleWarning, check_bundle
 from tocsin.bundles.canaries import check_canaries
 from tocsin.bundles.manifest import ComponentName, Manifest, SavedChain, read_manifest
 from tocsin.bundles.predictions import Predictions, PredictsLabels, table_of_texts
-from tocsin.bundles.predictor import Predictor
+from tocsin.bundles.predictor import Predictor, TokenCounts
 from tocsin.errors import BundleError, ConfigError, TocsinError
 from tocsin.models.encoders import TransformerEncoder
 from tocsin.models.model_files import check_model_files, check_tensors
 from tocsin.models.native_head import NativeHead
 from tocsin.scores.chain import STEPS, Chain, check_applies
 from tocsin.scores.table import ScoresTable
+from tocsin.text.inputs import as_texts, has_content
 
 __all__ = [
     "ROLES",
@@ -84,21 +86,34 @@ class Bundle(PredictsLabels):
 
     def clean(self, text: str) -> str:
         """What the training texts went through."""
-        return self.cleaner.clean(text)
+        return self._cleaned(as_texts([text], "text"))[0]
 
-    def raw_scores(
+    def _cleaned(self, texts: Sequence[str]) -> list[str]:
+        # As reading does for a fit: a cleaner may cut a surrogate pair.
+        return [self.cleaner.clean(text).encode("utf-8", "replace").decode("utf-8") for text in texts]
+
+    def counted_scores(
         self,
         texts: Sequence[str],
         langs: Sequence[str | None] | None = None,
         advance: Callable[[int], None] = lambda done: None,
-    ) -> ScoresTable:
-        """Logits of texts, before any chain; arguments as in `predict`."""
-        logits = self.predictor.logits([self.clean(text) for text in texts], advance)
-        return table_of_texts(self.labels, logits, langs)
+    ) -> tuple[ScoresTable, TokenCounts]:
+        """Logits of texts, before any chain; see `PredictsLabels`."""
+        cleaned = self._cleaned(texts)
+        logits, counts = self.predictor.counted_logits(cleaned, advance)
+        seen = np.array([has_content(text) for text in cleaned], dtype=bool)
+        return table_of_texts(self.labels, logits, langs), replace(counts, readable=counts.readable & seen)
 
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors `(N, D)` float32 of texts, cleaned first; not normalised to length one."""
-        return self.predictor.vectors([self.clean(text) for text in texts])
+    def encode(self, texts: Any) -> np.ndarray:
+        """Vectors `(N, D)` float32 of texts, cleaned first; not normalised to length one.
+
+        Args:
+            texts: A list, an array, a column, any iterable with an order; one str is one text.
+
+        Raises:
+            DataError: It is no container of texts, or one of them is none; names its position.
+        """
+        return self.predictor.vectors(self._cleaned(as_texts(texts)))
 
 
 def load_bundle(folder: str | Path, registry: Finder, device: str = "cpu") -> Bundle:

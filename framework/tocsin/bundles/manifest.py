@@ -10,6 +10,7 @@ from typing import Any
 
 from tocsin.arguments import Origin
 from tocsin.bundle_files import FORMAT, MANIFEST, read_bundle_file, write_bundle_file
+from tocsin.bundles.reading import SavedReading, reading_from_plain
 from tocsin.errors import BundleError
 from tocsin.labels.schemes import label_digest
 from tocsin.scores.chain import STEPS
@@ -151,6 +152,7 @@ class Manifest:
         labels_digest: Of `labels`.
         facts: What it was made of, where that was known: `run`, `checkpoint` (SHA-256 of the file) and `step`.
         chain: From raw scores to decisions; None before `tocsin calibrate`.
+        reading: How the files of the fit were read; None where that is not known.
         format: Of this file.
     """
 
@@ -167,6 +169,7 @@ class Manifest:
     labels_digest: str
     facts: dict[str, str] = field(default_factory=dict)
     chain: SavedChain | None = None
+    reading: SavedReading | None = None
     format: int = FORMAT
 
 
@@ -349,4 +352,5 @@ def _manifest(plain: dict[str, Any]) -> Manifest:
         labels_digest=str(plain["labels_digest"]),
         facts=facts_of(plain),
         chain=None if plain.get("chain") is None else chain_from_plain(plain["chain"]),
+        reading=reading_from_plain(plain.get("reading"), _origin),
     )

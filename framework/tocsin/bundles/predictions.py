@@ -8,13 +8,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
 from tocsin.bundle_files import BundleWarning
-from tocsin.errors import BundleError, ConfigError
+from tocsin.bundles.predictor import TokenCounts
+from tocsin.errors import BundleError, ConfigError, DataError
 from tocsin.scores.chain import Chain
 from tocsin.scores.table import ScoresTable
+from tocsin.text.inputs import as_langs, as_texts
 
 __all__ = ["Predictions", "PredictsLabels", "table_of_texts"]
 
@@ -23,26 +26,46 @@ __all__ = ["Predictions", "PredictsLabels", "table_of_texts"]
 class Predictions:
     """What a bundle says of N texts, in their order.
 
+    Of a text that is undecided nothing is known: its scores are NaN and its decisions masked, never a "no".
+
     Args:
         logits: `(N, L)` float32, before the sigmoid.
         raw_probabilities: `(N, L)` float64, before calibration.
         probabilities: `(N, L)` float64, after calibration where the bundle has one.
-        decided: `(N, L)` bool; None where the bundle has a decision rule that is not installed here.
+        decided: `(N, L)` masked array of bool, masked where a text is undecided; None where the bundle has a decision
+            rule that is not installed here.
+        undecided: `(N,)` bool: the text is missing, or holds nothing to read.
+        tokens: `(N,)` int64, tokens of each text.
+        unknown: `(N,)` int64, those of them that the tokenizer does not know.
         refusal: Why there are no decisions.
     """
 
     logits: np.ndarray
     raw_probabilities: np.ndarray
     probabilities: np.ndarray
-    decided: np.ndarray | None = field(repr=False)
+    decided: np.ma.MaskedArray | None = field(repr=False)
+    undecided: np.ndarray = field(repr=False)
+    tokens: np.ndarray = field(repr=False)
+    unknown: np.ndarray = field(repr=False)
     refusal: str = ""
 
     @property
     def decisions(self) -> np.ndarray:
-        """`(N, L)` bool; BundleError where the bundle's chain needs a plugin that is not in use here."""
+        """`(N, L)` bool, where every text is decided.
+
+        Raises:
+            BundleError: The bundle's chain needs a plugin that is not in use here.
+            DataError: A text is undecided, which a bool cannot say.
+        """
         if self.decided is None:
             raise BundleError(self.refusal)
-        return self.decided
+        if self.undecided.any():
+            raise DataError(
+                f"{int(self.undecided.sum()):,} of {len(self.undecided):,} texts are missing or hold nothing to read "
+                f"(the first is texts[{int(self.undecided.argmax())}]), so they have no decisions. `.undecided` says "
+                "which, `.decided` is masked there, and predict(texts, empty='score') scores texts without content."
+            )
+        return np.asarray(self.decided)
 
 
 class PredictsLabels(ABC):
@@ -73,13 +96,29 @@ class PredictsLabels(ABC):
         self._said: set[str] = set()
 
     @abstractmethod
+    def counted_scores(
+        self,
+        texts: Sequence[str],
+        langs: Sequence[str | None] | None = None,
+        advance: Callable[[int], None] = lambda done: None,
+    ) -> tuple[ScoresTable, TokenCounts]:
+        """Scores of texts before any chain, of empty ones too, and what the tokenizer made of them.
+
+        Args:
+            texts: N, checked: str alone.
+            langs: N, or None.
+            advance: Called with the number of texts done since the last call.
+        """
+
     def raw_scores(
         self,
         texts: Sequence[str],
         langs: Sequence[str | None] | None = None,
         advance: Callable[[int], None] = lambda done: None,
     ) -> ScoresTable:
-        """Scores of texts, before any chain; arguments as in `predict`."""
+        """Scores of texts before any chain, of empty ones too; arguments as in `predict`, but no text is missing."""
+        checked = as_texts(texts)
+        return self.counted_scores(checked, as_langs(langs, len(checked)), advance)[0]
 
     @property
     def needs_langs(self) -> bool:
@@ -88,40 +127,64 @@ class PredictsLabels(ABC):
 
     def predict(
         self,
-        texts: Sequence[str],
-        langs: Sequence[str | None] | None = None,
+        texts: Any,
+        langs: Any = None,
         advance: Callable[[int], None] = lambda done: None,
+        *,
+        empty: Literal["undecided", "score"] = "undecided",
     ) -> Predictions:
         """Clean, tokenise and score texts, in float32, and apply the bundle's chain.
 
         What a text gets does not depend on the others.
 
         Args:
-            texts: As they come; an empty text is scored like any other.
-            langs: A code a text, as in the messages that the chain was fitted on, None where unknown. Without them a
-                chain that treats languages differently warns, and takes each text as one in an unknown language: what
-                was fitted over all languages holds for it, as it does for a language that the fit had not seen.
+            texts: As they come: a list, an array, a column, any iterable with an order; one str is one text. A missing
+                one (None, NaN) is undecided.
+            langs: A code a text, as in the messages that the chain was fitted on, None where unknown; one str is that
+                of all. Without them a chain that treats languages differently warns, and takes each text as one in an
+                unknown language: what was fitted over all languages holds for it, as it does for a language that the
+                fit had not seen.
             advance: Called with the number of texts done since the last call.
+            empty: What becomes of a text without content: nothing but white space and invisible characters, once it is
+                cleaned, or no token that the tokenizer knows. It is undecided, or scored like any other.
 
         Raises:
             ConfigError: There are not as many languages as texts.
+            DataError: `texts` is no container of texts, or one of them is none; names its position.
         """
-        if langs is not None and len(langs) != len(texts):
-            raise ConfigError(
-                f"{len(langs):,} languages were given for {len(texts):,} texts; one a text is wanted."
-            )
-        if langs is None and self.needs_langs:
+        if empty not in ("undecided", "score"):
+            raise ConfigError(f"empty is {empty!r}; it must be 'undecided' or 'score'.")
+        checked = as_texts(texts, missing=True)
+        codes = as_langs(langs, len(checked))
+        if codes is None and self.needs_langs:
             self._warn_once(
                 f"{self.folder}: the chain was fitted by language and no languages were given (langs), so every text "
                 "gets what was fitted over all languages."
             )
-        table = self.raw_scores(texts, langs, advance)
+        there = np.array([text is not None for text in checked], dtype=bool)
+        if not there.all():
+            advance(int((~there).sum()))
+        table, counts = self.counted_scores(
+            [text for text in checked if text is not None],
+            codes if codes is None else [code for code, one in zip(codes, there, strict=True) if one],
+            advance,
+        )
         result = table if self.chain is None else self.chain.apply(table)
         decided = result.decisions_NL
         if decided is None and not self.no_chain:
             decided = result.probabilities >= self.threshold
+        undecided = ~there
+        if empty == "undecided":
+            undecided[there] = ~counts.readable
         return Predictions(
-            _logits(table), result.raw_probabilities, result.probabilities, decided, self.no_chain
+            _spread(_logits(table), there, undecided),
+            _spread(result.raw_probabilities, there, undecided),
+            _spread(result.probabilities, there, undecided),
+            None if decided is None else _masked(decided, there, undecided),
+            undecided,
+            _spread(counts.tokens, there),
+            _spread(counts.unknown, there),
+            self.no_chain,
         )
 
     def _warn_once(self, text: str) -> None:
@@ -148,3 +211,22 @@ def _logits(table: ScoresTable) -> np.ndarray:
         return table.logits_NL
     p_NL = table.raw_probabilities
     return (np.log(p_NL) - np.log1p(-p_NL)).astype(np.float32)
+
+
+def _spread(values: np.ndarray, there: np.ndarray, undecided: np.ndarray | None = None) -> np.ndarray:
+    """Put what was computed of the texts that are there into N rows: NaN where undecided, 0 of what is counted."""
+    if there.all() and (undecided is None or not undecided.any()):
+        return values
+    full = np.zeros((len(there), *values.shape[1:]), dtype=values.dtype)
+    full[there] = values
+    if undecided is not None:
+        full[undecided] = np.nan
+    return full
+
+
+def _masked(decided: np.ndarray, there: np.ndarray, undecided: np.ndarray) -> np.ma.MaskedArray:
+    # What lies under the mask is "on", so that whoever loses the mask sees an alarm too many and misses none.
+    full = np.ones((len(there), decided.shape[1]), dtype=bool)
+    full[there] = decided
+    full[undecided] = True
+    return np.ma.masked_array(full, mask=np.repeat(undecided[:, None], decided.shape[1], axis=1))

@@ -17,6 +17,7 @@ from tocsin.bundles.files import (
 )
 from tocsin.bundles.manifest import ComponentName, Manifest, write_manifest
 from tocsin.bundles.predictor import Predictor
+from tocsin.bundles.reading import SavedReading
 from tocsin.bundles.verify import verify_written
 from tocsin.errors import BundleError
 from tocsin.files import whole_folder
@@ -38,6 +39,7 @@ def save_bundle(
     version: str,
     origin: Callable[[type], Origin] | None = None,
     facts: Mapping[str, str] | None = None,
+    reading: SavedReading | None = None,
 ) -> Path:
     """Write the bundle of a trained classifier; the folder appears when it is whole.
 
@@ -57,6 +59,7 @@ def save_bundle(
         origin: Tells the distribution that offers a component, noted so that somebody without it learns what to
             install: a registry's `origin`. None notes nothing.
         facts: What the model was made of; see `Manifest`.
+        reading: How the files of the fit were read, for `predict` to read such files alike.
 
     Raises:
         BundleError: Something stands there already; cleaner, pooling or head cannot be named as plain data; or the
@@ -109,6 +112,7 @@ def save_bundle(
                 written_by=version,
                 labels_digest=model.labels.digest,
                 facts=dict(facts or {}),
+                reading=reading,
             ),
         )
         verify_written(part, folder, model, cleaner, origin)

@@ -6,7 +6,7 @@ Axes: N texts, D width of the vectors.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from tocsin.models.encoders import Encoder, TransformerEncoder
 from tocsin.models.pooling import Pooling
 from tocsin.models.sentence_encoder import SentenceEncoder
 from tocsin.models.teacher import Teacher
+from tocsin.text.inputs import as_texts
 
 __all__ = ["Encodes", "EncoderFinder", "SentenceModel", "open_encoder"]
 
@@ -82,11 +83,19 @@ class SentenceModel:
             )
         self._tokens_per_pass = 1024 if device == "cpu" else 16384
 
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors `(N, D)` float32 of texts as they are, but for the encoder's prompt before each."""
-        if not len(texts):
+    def encode(self, texts: Any) -> np.ndarray:
+        """Vectors `(N, D)` float32 of texts as they are, but for the encoder's prompt before each.
+
+        Args:
+            texts: A list, an array, a column, any iterable with an order; one str is one text.
+
+        Raises:
+            DataError: It is no container of texts, or one of them is none; names its position.
+        """
+        checked = as_texts(texts)
+        if not checked:
             return np.zeros((0, self._width), dtype=np.float32)
-        return self._loaded.vectors(texts, self._tokens_per_pass)
+        return self._loaded.vectors(checked, self._tokens_per_pass)
 
 
 def open_encoder(

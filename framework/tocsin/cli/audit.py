@@ -7,6 +7,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tocsin.cli.options import OptionParser
+from tocsin.privacy import shown_argument, shown_path
+
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
@@ -57,7 +60,13 @@ def main(argv: list[str]) -> int:
         values={column: column_groups(corpus.table, column) for column in corpus.slices},
         read=corpus.facts,
     )
-    facts = json_text({"config": str(options.config), "overrides": overrides, **result.to_dict()})
+    facts = json_text(
+        {
+            "config": shown_path(options.config),
+            "overrides": list(map(shown_argument, overrides)),
+            **result.to_dict(),
+        }
+    )
     if options.output is not None:
         write_text(options.output / "audit.json", facts)
         write_text(options.output / "audit.txt", _plain(result))
@@ -89,7 +98,7 @@ def _plain(result: Audit) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="tocsin audit",
         description=f"C{HELP[1:]}. Reads the sections labels and data of a fit's YAML file exactly as the fit does; "
         "other options override it, as for a fit: --data.init_args.splitter RandomSplit. No text is shown.",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from tocsin.cli.options import OptionParser
 from tocsin.escaping import print_lines
 
 HELP = "compare two scores files of the same messages: differences with intervals, then p-values"
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     from tocsin.errors import ConfigError
     from tocsin.text.progress import table_console
 
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="tocsin compare", description=f"C{HELP[1:]}: differences are first minus second."
     )
     parser.add_argument(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import shutil
 import textwrap
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from tocsin.cli.options import OptionParser
 from tocsin.errors import ConfigError, did_you_mean
 from tocsin.escaping import print_lines
 from tocsin.plugins.roles import ROLES, TASKS
@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     """List roles and their components, one role's components, or one component's options."""
     from tocsin.plugins.manager import load_plugins
 
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="tocsin components",
         description="List what a YAML file may name, by role; with a component's name, its options.",
     )

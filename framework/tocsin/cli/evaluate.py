@@ -8,7 +8,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tocsin.cli.options import OptionParser
 from tocsin.escaping import json_escaped, print_lines
+from tocsin.privacy import with_shown_paths
 
 if TYPE_CHECKING:
     from tocsin.plugins.registry import Registry
@@ -141,13 +143,13 @@ def model_names(
                 "is wanted."
             )
         return list(given)
-    for names in (
-        [table.metadata.get("run") or path.stem for table, path in zip(tables, paths, strict=True)],
-        [str(path) for path in paths],
-    ):
-        if len(set(names)) == len(names):
-            return names
-    raise ConfigError("The same scores file was given twice. Tell them apart with --name.")
+    names = [table.metadata.get("run") or path.stem for table, path in zip(tables, paths, strict=True)]
+    if len(set(names)) == len(names):
+        return names
+    files = {str(path): None for path in paths}
+    if len(files) < len(paths):
+        raise ConfigError("The same scores file was given twice. Tell them apart with --name.")
+    return list(with_shown_paths(files))
 
 
 def json_text(data: object) -> str:
@@ -214,7 +216,7 @@ def check_threshold(threshold: float) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tocsin evaluate", description=f"P{HELP[1:]}.")
+    parser = OptionParser(prog="tocsin evaluate", description=f"P{HELP[1:]}.")
     parser.add_argument(
         "--scores",
         nargs="+",

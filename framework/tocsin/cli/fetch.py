@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from tocsin.cli.options import OptionParser
 from tocsin.errors import ConfigError, did_you_mean
 from tocsin.escaping import print_lines
 from tocsin.plugins.discovery import DATASETS, Declared
@@ -17,7 +17,7 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str]) -> int:
     """List data sets, or fetch one into a folder."""
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="tocsin fetch", description="Fetch a data set that a plugin offers; without a name, list them."
     )
     parser.add_argument("name", nargs="?", help="the data set")

@@ -21,7 +21,7 @@ from tocsin.cli.verbs import CORE_VERBS
 from tocsin.errors import ConfigError
 from tocsin.escaping import rich_text, terminal_lines, terminal_text
 from tocsin.plugins.manager import load_plugins
-from tocsin.plugins.parsing import instantiate
+from tocsin.plugins.parsing import instantiate_with_names
 from tocsin.plugins.registry import Registry
 from tocsin.text.progress import table_console
 from tocsin.training.checkpoints import BestCheckpoint
@@ -74,7 +74,7 @@ def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> in
     if continued is not None and continued.completed:
         print(_completed(continued.folder))
         return 0
-    built = instantiate(call.parser, call.config, registry)
+    built = instantiate_with_names(call.parser, call.config, registry)
     if verb == "test":
         built.model.chain = chain_beside(Path(str(call.config.ckpt_path)), registry)
     run = (
@@ -143,7 +143,7 @@ def _checkpoint(given: str | None, config_file: Path | None, runs: str, name: st
     # Resolved: latest-fit will be another folder tomorrow, and the path is kept in the run's config.
     beside = None if config_file is None else config_file.resolve().parent / "checkpoints" / "best.ckpt"
     if beside is not None and beside.is_file():
-        return str(beside)
+        return short(beside)
     latest = Path(runs, name, "latest-fit", "config.yaml")
     hint = f" For the latest fit: --config {latest}" if latest.is_file() else ""
     raise ConfigError(

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from tocsin.cli.options import OptionParser
 from tocsin.escaping import print_lines
+from tocsin.privacy import shown_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +50,7 @@ def main(argv: list[str]) -> int:
     models = models_of(options)
     _check(options, models)
     names = {"english": options.english, "text": options.text, "lang": options.lang}
-    pairs = read_pairs(options.pairs, names, options.where)
+    pairs = read_pairs(options.pairs, names, options.where, reader=options.reader)
     places = by_language(pairs, options.max_pairs, options.seed)
     check_early(models, options.output)
     texts = Texts(pairs)
@@ -112,7 +114,7 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     from tocsin.cli.vectors import add_arguments
 
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="tocsin match",
         description="Match sentences with their translations by cosine, among all pairs of the same language: the "
         "share found from English to text, from text to English, and their mean, with 95% intervals. Pools differ "
@@ -151,6 +153,8 @@ def _check(options: argparse.Namespace, models: list[Model]) -> None:
     names = [model.name for model in models]
     if not 0 <= options.limit <= 1:
         raise ConfigError(f"--limit is {options.limit}; an accuracy between 0 and 1 is wanted, such as 0.95.")
+    if options.teacher is not None and options.teacher not in names:
+        options.teacher = shown_data(options.teacher)
     if options.teacher is not None and (options.teacher not in names or len(names) < 2):
         raise ConfigError(
             f"--teacher {options.teacher!r}: one of at least two models is wanted, by its name. "
@@ -219,7 +223,7 @@ def _facts(
 ) -> dict[str, Any]:
     first = models[0].name
     return {
-        "pairs": options.pairs,
+        "pairs": shown_data(options.pairs),
         "where": options.where,
         "max_pairs": options.max_pairs,
         "hit": options.hit,
@@ -228,7 +232,7 @@ def _facts(
         "models": [
             {
                 "name": model.name,
-                model.kind: model.place,
+                model.kind: shown_data(model.place),
                 **reports[model.name].to_dict(),
                 **(
                     {

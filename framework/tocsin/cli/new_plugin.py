@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from tocsin.cli.options import OptionParser
 from tocsin.errors import ConfigError
 from tocsin.escaping import print_lines
 from tocsin.plugins.roles import ROLES
@@ -19,7 +19,7 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str]) -> int:
     """Write a plugin into a new folder, and print what was written and what to do next."""
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="tocsin new-plugin",
         description="Write a plugin that offers one component: a folder tocsin-NAME with code, a test and a README. "
         "It installs and passes its test as it is; then make it yours.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tocsin.cli.options import OptionParser
 from tocsin.escaping import json_escaped, print_lines
 from tocsin.plugins.discovery import COMMANDS, DATASETS, GROUP, Declared, declared, other_versions, selection
 from tocsin.plugins.roles import OBSERVERS, ROLES
@@ -17,7 +17,7 @@ from tocsin.plugins.roles import OBSERVERS, ROLES
 if TYPE_CHECKING:
     from tocsin.plugins.registry import OffPlugin, OnPlugin, Registry
 
-__all__ = ["main"]
+__all__ = ["checked_plugins", "main"]
 
 _KINDS = {GROUP: "components", COMMANDS: "verb", DATASETS: "data set"}
 
@@ -42,7 +42,7 @@ class _Listed:
 
 def main(argv: Sequence[str]) -> int:
     """List installed plugins. Returns 0, or 1 when `--check` finds one that is broken."""
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="tocsin plugins",
         description="List installed plugins, from their metadata alone: nothing of them is imported. "
         "TOCSIN_PLUGINS=off switches all off, TOCSIN_PLUGINS=a,b all but those, and with TOCSIN_PLUGINS=strict "
@@ -55,9 +55,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(list(argv))
-    listed = _declared()
-    if options.check:
-        _load(listed)
+    listed = checked_plugins() if options.check else _declared()
     if options.json:
         facts = {"hook_api": GROUP, "plugins": [asdict(one) for one in listed]}
         print(json_escaped(json.dumps(facts, indent=2, ensure_ascii=False)))
@@ -66,6 +64,13 @@ def main(argv: Sequence[str]) -> int:
     else:
         _print(listed)
     return int(options.check and any(one.state == "broken" for one in listed))
+
+
+def checked_plugins() -> list[_Listed]:
+    """Load every installed plugin, and return what each offers or why it fails."""
+    listed = _declared()
+    _load(listed)
+    return listed
 
 
 def _declared() -> list[_Listed]:

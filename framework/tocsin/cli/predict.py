@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tocsin.cli.options import OptionParser
+from tocsin.cli.predict_table import TablePredictor, open_source
+from tocsin.cli.readers import add_reader_argument
 from tocsin.escaping import csv_cell, print_lines, rich_text, terminal_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from tocsin.bundles.predictions import PredictsLabels
-    from tocsin.errors import DataError
-    from tocsin.text.reading import Reader
 
 HELP = "label a table of messages with a bundle"
 
 __all__ = ["HELP", "main"]
 
-_CHUNK = 4096  # messages that are sorted by length and scored together
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -33,7 +35,7 @@ def main(argv: list[str]) -> int:
     """
     options = _parser().parse_args(argv)
     _check(options)
-    table = None if options.input is None else _open(options)
+    source = None if options.input is None else open_source(options)
 
     from tocsin.bundles.ensemble import load_classifier
     from tocsin.bundles.load import ROLES
@@ -44,17 +46,18 @@ def main(argv: list[str]) -> int:
         from tocsin.errors import BundleError
 
         raise BundleError(f"{bundle.no_chain}\n--raw writes the raw probabilities, and no decisions.")
-    if table is None:
+    if source is None:
         _show(bundle, options)
         return 0
-    rows, without_text, bad = _predict_table(bundle, options, *table)
-    print_lines(f"{options.output}: {rows:,} messages, {len(bundle.labels)} labels.")
-    if without_text:
-        print_lines(f"{without_text:,} messages have no text; their scores are null.", stderr=True)
-    for error in bad[:20]:
-        print_lines(f"left out: {terminal_text(error)}", stderr=True)
-    if len(bad) > 20:
-        print_lines(f"left out: {len(bad) - 20:,} more rows", stderr=True)
+    if source.note:
+        print_lines(terminal_text(source.note), stderr=True)
+    predicting = TablePredictor(bundle, source, options)
+    with _writer(options.output) as write:
+        for table in predicting.tables():
+            write(table)
+    print_lines(f"{options.output}: {predicting.predicted:,} messages, {len(bundle.labels)} labels.")
+    for remark in predicting.remarks():
+        print_lines(terminal_text(remark), stderr=True)
     return 0
 
 
@@ -80,6 +83,8 @@ def _check(options: argparse.Namespace) -> None:
         )
     if options.output is not None and options.output.suffix.lower() not in (".parquet", *_DELIMITERS):
         raise ConfigError(f"--output {options.output}: wanted a file ending in .parquet, .csv or .tsv.")
+    if options.output is not None:
+        _check_writable(options.output)
     taken = [name for name in options.keep if name == "id" or name.startswith(("prob.", "decision."))]
     if taken:
         raise ConfigError(
@@ -91,33 +96,8 @@ def _check(options: argparse.Namespace) -> None:
         )
 
 
-def _open(options: argparse.Namespace) -> tuple[Reader, list[str]]:
-    """Return the reader of the table and its columns, checked: a model takes long to load."""
-    from tocsin.errors import DataError
-    from tocsin.text.readers import reader_for
-    from tocsin.text.reading import check_columns
-
-    path = Path(options.input)
-    if not path.is_file():
-        raise DataError("there is no such file", file=path)
-    reader = reader_for(path)
-    known = reader.columns(path)
-    named = [options.id_column, options.lang_column, *options.keep]
-    if known:  # else the file has no readable row, which its reader says better
-        try:
-            check_columns(path, [options.text_column, *(name for name in named if name is not None)], known)
-        except DataError as error:
-            if options.text_column in known:
-                raise
-            raise DataError(
-                f"{error}. --text-column NAME says which column holds the messages; {options.text_column!r} was "
-                "looked for."
-            ) from None
-    return reader, known
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="tocsin predict",
         description="Label messages with a bundle. Writes Parquet, CSV or TSV: id, kept columns, prob.<label> "
         "(calibrated where the bundle has a calibrator), decision.<label> (by its decision rule, else from .5).",
@@ -125,23 +105,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--bundle", required=True, metavar="DIR", help="a folder that `tocsin fit` or `tocsin ensemble` wrote"
     )
-    parser.add_argument("--input", metavar="TABLE", help="Parquet, CSV, TSV or JSONL file of messages")
+    parser.add_argument("--input", metavar="TABLE", help="Parquet, CSV, TSV or JSON file of messages")
     parser.add_argument("--output", type=Path, metavar="FILE", help="file to write: .parquet, .csv or .tsv")
     parser.add_argument(
         "--text", nargs="+", metavar="TEXT", help="texts to label and show, instead of a table"
     )
+    add_reader_argument(parser, "as the fit's files of the same ending, else by the ending")
     parser.add_argument(
-        "--text-column", default="text", metavar="NAME", help="column that holds the message (text)"
+        "--text-column", metavar="NAME", help="column that holds the message (the fit's, else text)"
     )
     parser.add_argument(
         "--id-column",
         metavar="NAME",
-        help="column that identifies it (id where there is one, else row numbers)",
+        help="column that identifies it (the fit's or id, where there is one, else row numbers)",
     )
     parser.add_argument(
         "--lang-column",
         metavar="NAME",
-        help="column that holds the language code, for bundles calibrated by language (lang where there is one)",
+        help="column that holds the language code, for bundles calibrated by language (the fit's or lang, where there "
+        "is one)",
     )
     parser.add_argument("--lang", metavar="CODE", help="language of every message")
     parser.add_argument(
@@ -159,6 +141,20 @@ def _parser() -> argparse.ArgumentParser:
         help="stop at an unreadable row, or name it and go on",
     )
     parser.add_argument(
+        "--empty",
+        choices=["undecided", "score"],
+        default="undecided",
+        help="leave texts without content (white space, what the cleaner takes away, only unknown tokens) without "
+        "scores and decisions, or score them all the same (undecided); a row without a text never has any",
+    )
+    parser.add_argument(
+        "--max-unknown",
+        type=_share,
+        default=0.5,
+        metavar="SHARE",
+        help="refuse a table of whose first tokens the model does not know a larger share (0.5)",
+    )
+    parser.add_argument(
         "--top", type=int, default=5, metavar="N", help="with --text: labels to show for each (5)"
     )
     parser.add_argument(
@@ -168,6 +164,13 @@ def _parser() -> argparse.ArgumentParser:
         help="cpu, cuda, or auto: the GPU where there is one (auto)",
     )
     return parser
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share from 0 to 1")
+    return share
 
 
 def _device(name: str) -> str:
@@ -182,22 +185,25 @@ def _show(bundle: PredictsLabels, options: argparse.Namespace) -> None:
     from rich import box
     from rich.table import Table
 
+    from tocsin.text.inputs import proper_text
     from tocsin.text.progress import table_console
 
-    texts = list(options.text)
-    predictions = bundle.predict(texts, None if options.lang is None else [options.lang] * len(texts))
+    predictions = bundle.predict(options.text, options.lang, empty=options.empty)
     if options.raw:
         title, decisions_NL = "Probabilities before calibration", None
         probabilities_NL = predictions.raw_probabilities
     else:
         rule = None if bundle.chain is None else bundle.chain.decision_rule
         by = "at the bundle's threshold" if rule is None else f"by the bundle's rule {type(rule).__name__}"
-        title, decisions_NL = f"Predictions (* on, {by})", predictions.decisions
+        title, decisions_NL = f"Predictions (* on, {by})", predictions.decided
         probabilities_NL = predictions.probabilities
     table = Table(box=box.SIMPLE_HEAD, title=rich_text(title), title_justify="left")
     table.add_column("text", ratio=2)
     table.add_column("labels, most probable first", ratio=3)
-    for row, text in enumerate(texts):
+    for row, text in enumerate(map(proper_text, options.text)):
+        if predictions.undecided[row]:
+            table.add_row(rich_text(text), "undecided: nothing to read (--empty score scores it)")
+            continue
         probabilities = probabilities_NL[row]
         order = (-probabilities).argsort()[: options.top]
         on = (
@@ -210,141 +216,93 @@ def _show(bundle: PredictsLabels, options: argparse.Namespace) -> None:
     table_console().print(table)
 
 
-def _predict_table(
-    bundle: PredictsLabels, options: argparse.Namespace, reader: Reader, known: list[str]
-) -> tuple[int, int, list[DataError]]:
-    import pyarrow as pa
-
-    from tocsin.text.progress import progress_bar
-
-    path = Path(options.input)
-    identifier = options.id_column or ("id" if "id" in known else None)
-    lang = options.lang_column or ("lang" if "lang" in known and bundle.needs_langs else None)
-    read = [
-        options.text_column,
-        *([identifier] if identifier else []),
-        *([lang] if lang else []),
-        *options.keep,
-    ]
-    wanted = list(dict.fromkeys(read))
-    bad: list[DataError] = []
-    rows = without_text = 0
-    with (
-        progress_bar("predicting", reader.approximate_rows(path), unit="messages") as advance,
-        _writer(options.output) as write,
-    ):
-        batches = (
-            reader.batches(path, wanted, bad.append)
-            if options.on_error == "skip"
-            else reader.batches(path, wanted)
-        )
-        for batch in _rechunked(batches):
-            unreadable = {error.row for error in bad}
-            numbers = range(rows + 1, rows + batch.num_rows + 1)
-            good = [i for i, number in enumerate(numbers) if number not in unreadable]
-            table, empty = _predict_batch(bundle, batch, options, identifier, lang, rows, path, good, advance)
-            write(pa.Table.from_batches([table]))
-            rows += batch.num_rows
-            without_text += empty
-    return rows - len(bad), without_text, bad
-
-
-def _rechunked(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        for start in range(0, batch.num_rows, _CHUNK):
-            yield batch.slice(start, _CHUNK)
-
-
-def _predict_batch(
-    bundle: PredictsLabels,
-    batch: pa.RecordBatch,
-    options: argparse.Namespace,
-    identifier: str | None,
-    lang: str | None,
-    before: int,
-    path: Path,
-    good: list[int],
-    advance: Callable[[int], None],
-) -> tuple[pa.RecordBatch, int]:
-    import numpy as np
-    import pyarrow as pa
-
-    from tocsin.errors import DataError
-
-    texts = batch.column(options.text_column).take(pa.array(good, pa.int64())).to_pylist()
-    wrong = next((i for i, text in enumerate(texts) if text is not None and not isinstance(text, str)), None)
-    if wrong is not None:
-        raise DataError(
-            f"column {options.text_column!r} holds {type(texts[wrong]).__name__}, wanted text",
-            file=path,
-            row=before + good[wrong] + 1,
-        )
-    present = np.array([text is not None for text in texts], dtype=bool)
-    codes = [options.lang] * len(texts)
-    if lang is not None and options.lang is None:
-        codes = batch.column(lang).take(pa.array(good, pa.int64())).cast(pa.string()).to_pylist()
-    told = lang is not None or options.lang is not None
-    predictions = bundle.predict(
-        [text for text in texts if text is not None],
-        [code for code, text in zip(codes, texts, strict=True) if text is not None] if told else None,
-        advance,
-    )
-    advance(int((~present).sum()))
-    ids = batch.column(identifier).take(pa.array(good, pa.int64())).cast(pa.string()) if identifier else None
-    columns: dict[str, pa.Array] = {
-        "id": ids if ids is not None else pa.array([str(before + i + 1) for i in good], pa.string())
-    }
-    for name in options.keep:
-        columns[name] = batch.column(name).take(pa.array(good, pa.int64()))
-
-    def spread(values_n: np.ndarray) -> pa.Array:
-        full = np.zeros(len(texts), dtype=values_n.dtype)
-        full[present] = values_n
-        return pa.array(full, mask=~present)
-
-    for i, label in enumerate(bundle.labels):
-        scores_NL = predictions.raw_probabilities if options.raw else predictions.probabilities
-        columns[f"prob.{label}"] = spread(scores_NL[:, i])
-    for i, label in enumerate(() if options.raw else bundle.labels):
-        columns[f"decision.{label}"] = spread(predictions.decisions[:, i])
-    return pa.record_batch(columns), int((~present).sum())
-
-
 @contextmanager
 def _writer(target: Path) -> Iterator[Callable[[pa.Table], None]]:
-    """Write tables to a file of the kind that its ending says, which appears under its name only when it is whole."""
-    import pyarrow as pa
+    """Write tables to a file of the kind that its ending says, which appears under its name only when it is whole.
+
+    Raises:
+        ConfigError: The disk is full, or the folder cannot be written.
+    """
     import pyarrow.csv as csv
     import pyarrow.parquet as pq
 
-    from tocsin.errors import ConfigError
     from tocsin.files import whole_file
 
     delimiter = _DELIMITERS.get(target.suffix.lower())
     writer: pq.ParquetWriter | csv.CSVWriter | None = None
-    try:
-        with whole_file(target) as part:
+    with ExitStack() as stack:
+        with _named_failures(target):
+            part = stack.enter_context(whole_file(target))
 
-            def write(table: pa.Table) -> None:
-                nonlocal writer
-                if writer is None and delimiter is None:
-                    writer = pq.ParquetWriter(part, table.schema, compression="zstd")
-                elif writer is None:
-                    nested = [field.name for field in table.schema if pa.types.is_nested(field.type)]
-                    if nested:
-                        raise ConfigError(
-                            f"--keep {nested[0]}: a cell of {target.suffix} holds one value, not "
-                            f"{table.schema.field(nested[0]).type}; write .parquet."
-                        )
-                    kind = csv.WriteOptions(delimiter=delimiter, quoting_style="needed")
-                    writer = csv.CSVWriter(str(part), _as_text(table).schema, write_options=kind)
-                writer.write_table(table if delimiter is None else _as_text(table))
+        def write(table: pa.Table) -> None:
+            nonlocal writer
+            with _named_failures(target):
+                if delimiter is None:
+                    writer = writer or pq.ParquetWriter(part, table.schema, compression="zstd")
+                    writer.write_table(table)
+                    return
+                _check_flat(table, target)
+                text = _as_text(table)
+                kind = csv.WriteOptions(delimiter=delimiter, quoting_style="needed")
+                writer = writer or csv.CSVWriter(str(part), text.schema, write_options=kind)
+                writer.write_table(text)
 
+        try:
             yield write
-            if writer is not None:
-                writer.close()
-    except PermissionError as error:
-        raise ConfigError(f"--output {target}: the folder cannot be written ({error.strerror}).") from error
+            with _named_failures(target):
+                if writer is not None:
+                    writer.close()
+                stack.close()  # to the disk, and under its name
+        except BaseException:
+            if isinstance(writer, pq.ParquetWriter):
+                with suppress(Exception):
+                    writer.close()
+                writer.is_open = False  # else it would fail once more when it is collected
+            raise
+
+
+@contextmanager
+def _named_failures(target: Path) -> Iterator[None]:
+    """Say in one sentence why a file cannot be written."""
+    from tocsin.errors import ConfigError
+
+    try:
+        yield
+    except OSError as error:
+        cause = os.strerror(error.errno) if error.errno else str(error)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        advice = (
+            "Make room there, or name a file elsewhere"
+            if full
+            else "Name a file in a folder that can be written"
+        )
+        raise ConfigError(
+            f"--output {target} cannot be written ({cause}), and nothing was. {advice}."
+        ) from error
+
+
+def _check_flat(table: pa.Table, target: Path) -> None:
+    import pyarrow as pa
+
+    from tocsin.errors import ConfigError
+
+    for field in table.schema:
+        if pa.types.is_nested(field.type):
+            raise ConfigError(
+                f"--keep {field.name}: a cell of {target.suffix} holds one value, not {field.type}; write .parquet."
+            )
+
+
+def _check_writable(target: Path) -> None:
+    """Refuse, before anything is computed, a place where no file can be written."""
+    folder = next(each for each in target.absolute().parents if each.exists())
+    with _named_failures(target):
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "")
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "")
 
 
 def _as_text(table: pa.Table) -> pa.Table:

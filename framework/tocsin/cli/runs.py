@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tocsin.cli.options import OptionParser
 from tocsin.escaping import print_lines, rich_text, terminal_text
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ def main(argv: list[str]) -> int:
     Raises:
         ConfigError: There is no such folder; SystemExit(2) for a wrong command line.
     """
-    parser = argparse.ArgumentParser(
-        prog="tocsin runs", description=f"L{HELP[1:]}, from each run's own files."
-    )
+    parser = OptionParser(prog="tocsin runs", description=f"L{HELP[1:]}, from each run's own files.")
     parser.add_argument(
         "root", nargs="?", type=Path, default=Path("runs"), metavar="ROOT", help="folder of runs (runs)"
     )

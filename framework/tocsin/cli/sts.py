@@ -6,7 +6,9 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tocsin.cli.options import OptionParser
 from tocsin.escaping import print_lines
+from tocsin.privacy import shown_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +50,7 @@ def main(argv: list[str]) -> int:
         "score": options.score,
         "lang": options.lang,
     }
-    pairs = read_pairs(options.pairs, columns, options.where, numbers=("score",))
+    pairs = read_pairs(options.pairs, columns, options.where, numbers=("score",), reader=options.reader)
     places = by_language(pairs)
     all_scores_N = np.array(pairs.columns["score"], np.float64)
     scores = {lang: all_scores_N[rows] for lang, rows in places.items()}
@@ -109,7 +111,7 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     from tocsin.cli.vectors import add_arguments
 
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="tocsin sts",
         description="Rank pairs of sentences by the cosine of their vectors and compare with people's scores: "
         "Spearman's rank correlation per language, with 95% intervals.",
@@ -127,12 +129,13 @@ def _facts(
     differences: Mapping[str, Mapping[str, Difference]],
 ) -> dict[str, Any]:
     return {
-        "pairs": options.pairs,
+        "pairs": shown_data(options.pairs),
         "where": options.where,
         "draws": options.draws,
         "seed": options.seed,
         "models": [
-            {"name": model.name, model.kind: model.place, **reports[model.name].to_dict()} for model in models
+            {"name": model.name, model.kind: shown_data(model.place), **reports[model.name].to_dict()}
+            for model in models
         ],
         "differences": [
             {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tocsin.escaping import print_lines
+from tocsin.escaping import figure_text, print_lines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,9 +60,9 @@ def chart(figures: Mapping[str, Mapping[str, Estimate]], label: str, limit: floa
         colour, marker = _STYLES[at % len(_STYLES)]
         axes.errorbar(
             [one.point for one in found], places, xerr=reach, linestyle="none", color=colour, marker=marker,
-            markersize=size, elinewidth=0.6, label=name,
+            markersize=size, elinewidth=0.6, label=figure_text(name),
         )  # fmt: skip
-    axes.set_yticks(range(len(languages)), languages, fontsize=min(7.0, 66 * row), parse_math=False)
+    axes.set_yticks(range(len(languages)), list(map(figure_text, languages)), fontsize=min(7.0, 66 * row))
     axes.set_ylim(len(languages) - 0.4, -0.6)
     axes.grid(axis="both", color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
@@ -73,7 +73,7 @@ def chart(figures: Mapping[str, Mapping[str, Estimate]], label: str, limit: floa
         top = axes.get_xaxis_transform()
         axes.text(limit, 1.0, f"{limit:g}", transform=top, ha="center", va="bottom", fontsize=7, color="0.3")
     order = "highest on top" if len(figures) == 1 else f"in the order of {first}, highest on top"
-    axes.set_title(f"languages {order}", fontsize=8, loc="left", parse_math=False)
+    axes.set_title(figure_text(f"languages {order}"), fontsize=8, loc="left")
     if len(figures) > 1:
         figure.legend(loc="outside upper center", ncols=2)
     return figure

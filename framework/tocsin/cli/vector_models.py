@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tocsin.privacy import with_shown_paths
 
 if TYPE_CHECKING:
     from tocsin.bundles.sentences import Encodes
@@ -40,6 +43,13 @@ class Models(argparse.Action):
         setattr(namespace, self.dest, [*given, *((str(self.const), value) for value in values)])
 
 
+def shown_names(places: Sequence[str]) -> list[str]:
+    """Return models' places, each given once, as reports may name them."""
+    absolute = with_shown_paths({place: None for place in places if os.path.isabs(place)})
+    rest = iter(absolute)
+    return [next(rest) if os.path.isabs(place) else place for place in places]
+
+
 def models_of(options: argparse.Namespace) -> list[Model]:
     """Return the models of a command line, each under a heading of its own.
 
@@ -53,7 +63,9 @@ def models_of(options: argparse.Namespace) -> list[Model]:
         raise ConfigError(
             "No model is given. Give --bundle DIR, or --encoder NAME, folder or config, or several."
         )
-    names = options.name or [place for _, place in given]
+    places = [place for _, place in given]
+    # Two that lie in different folders may have one name; a number tells them apart. One given twice is refused.
+    names = options.name or (places if len(set(places)) < len(places) else shown_names(places))
     if len(names) != len(given) or len(set(names)) != len(names):
         raise ConfigError(
             f"The models' names are {', '.join(names)}; a name of its own for each of the {len(given)} models is "

@@ -32,6 +32,7 @@ _CHUNK = 1024  # texts that are sorted by length and encoded together, at most, 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that `match` and `sts` share."""
+    from tocsin.cli.readers import add_reader_argument
     from tocsin.cli.vector_models import Models
 
     for kind, what in (
@@ -47,8 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--name", nargs="+", metavar="NAME", help="heading of each model, in the order of the command line"
     )
     parser.add_argument(
-        "--pairs", required=True, metavar="TABLE", help="Parquet, CSV, TSV or JSONL file of pairs"
+        "--pairs", required=True, metavar="TABLE", help="Parquet, CSV, TSV or JSON file of pairs"
     )
+    add_reader_argument(parser)
     parser.add_argument("--lang", default="lang", metavar="COLUMN", help="column of the language code (lang)")
     parser.add_argument(
         "--where",
@@ -85,7 +87,12 @@ class Pairs:
 
 
 def read_pairs(
-    name: str, columns: Mapping[str, str], where: Sequence[str], *, numbers: Sequence[str] = ()
+    name: str,
+    columns: Mapping[str, str],
+    where: Sequence[str],
+    *,
+    numbers: Sequence[str] = (),
+    reader: str | None = None,
 ) -> Pairs:
     """Read columns of a table, checked row by row.
 
@@ -94,14 +101,16 @@ def read_pairs(
         columns: What a column is for -> its name in the file.
         where: `COLUMN=VALUE` conditions.
         numbers: Which of them hold numbers; the others hold text.
+        reader: Reads it, as `--reader` names it; None: the file's ending says.
 
     Raises:
         DataError: Names the file, and the row: a column is missing, a value is null, empty, no text or no number, or no
             row is left.
-        ConfigError: A condition that is none.
+        ConfigError: A condition that is none, or no such reader.
     """
+    from tocsin.cli.readers import reader_of
     from tocsin.errors import DataError
-    from tocsin.text.readers import reader_for, resolve_data_path
+    from tocsin.text.readers import resolve_data_path
 
     path = resolve_data_path(name)
     conditions = _conditions(where)
@@ -109,7 +118,8 @@ def read_pairs(
     rows: list[int] = []
     seen: dict[str, set[str]] = {column: set() for column in conditions}
     before = 0
-    for batch in reader_for(path).batches(path, list(dict.fromkeys([*columns.values(), *conditions]))):
+    listed = list(dict.fromkeys([*columns.values(), *conditions]))
+    for batch in reader_of(reader, path).batches(path, listed):
         values = {column: batch.column(column).to_pylist() for column in batch.schema.names}
         for at in range(batch.num_rows):
             row = before + at + 1
@@ -142,8 +152,9 @@ def _conditions(where: Sequence[str]) -> dict[str, set[str]]:
 
 def _text(value: Any, column: str, path: Path, row: int) -> str:
     from tocsin.errors import DataError
+    from tocsin.text.inputs import has_content
 
-    if isinstance(value, str) and value.strip():
+    if isinstance(value, str) and has_content(value):
         return value
     what = "null" if value is None else "empty" if isinstance(value, str) else f"a {type(value).__name__}"
     raise DataError(

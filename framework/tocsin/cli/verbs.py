@@ -44,6 +44,7 @@ CORE_VERBS: dict[str, Verb] = {
         "tocsin.cli.sts:main", "rank pairs by similarity: correlation with people's scores per language"
     ),
     "runs": Verb("tocsin.cli.runs:main", "list runs: status, duration, scores, seed, commit"),
+    "doctor": Verb("tocsin.cli.doctor:main", "check the installation, a run or a bundle; say what to do"),
     "components": Verb(
         "tocsin.cli.components:main", "list what a YAML file may name; show a component's options"
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from tocsin.errors import LabelError, did_you_mean
-from tocsin.labels.cells import Faults, is_text, label_column, refuse
+from tocsin.labels.cells import Blank, Faults, is_text, label_column, refuse
+from tocsin.labels.list_cells import looks_like_a_list, readings
 from tocsin.labels.names import check_names, file_of_names, names_of_file
 from tocsin.labels.schemes import LabelScheme
 
@@ -25,8 +27,8 @@ class Categories(LabelScheme):
     A message has 1 for the value of its column and 0 for the column's other values. Null, an empty cell and the
     `null_values` leave all labels of the column unknown. A value that stands in none of the lists is refused, not
     taken for 0: the labels are those of the lists, whatever the files hold, so that a category that training never
-    saw cannot pass unseen. Values are compared as text, without white space at their ends: 3 and 3.0 are "3", true is
-    "true".
+    saw cannot pass unseen. Values are compared as text, without white space at their ends: 3, 3.0 and "3.0" are "3",
+    true and "True" are "true".
 
     Args:
         values: The columns, and of each the values that become labels; their order is that of the logits. Instead of a
@@ -36,6 +38,7 @@ class Categories(LabelScheme):
             alone.
         negative_values: Values that are known but get no label, such as "not_humanitarian": every label of their
             column is 0. Written as `null_values` are.
+        blank: What null and an empty cell mean: unknown, or 0 for each label of the column.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Categories(LabelScheme):
         values: dict[str, list[str] | str],
         null_values: list[str] = [],  # noqa: B006 (never changed)
         negative_values: list[str] = [],  # noqa: B006 (never changed)
+        blank: Blank = "unknown",
     ) -> None:
         if not values:
             raise LabelError("Categories: values names no column; wanted such as {kind: [flood, fire]}")
@@ -52,6 +56,9 @@ class Categories(LabelScheme):
         both = sorted(set(null_values) & set(negative_values))
         if both:
             raise LabelError(f"{both[0]!r} stands in null_values and in negative_values; leave out one")
+        if blank not in ("unknown", 0) or isinstance(blank, bool):
+            raise LabelError(f"Categories: blank is {blank!r}; it must be unknown or 0")
+        self._blank = _UNKNOWN if blank == "unknown" else _NEGATIVE
         self._given = dict(values)
         self._null, self._negative = tuple(null_values), tuple(negative_values)
 
@@ -63,9 +70,14 @@ class Categories(LabelScheme):
             for column, values in self._given.items()
         }
         for column, values in listed.items():
+            if len({_text(value) for value in values}) < len(values):
+                raise LabelError(
+                    f"Categories: two values of column {column!r} mean the same (3 and 3.0, true and True); "
+                    "leave out one"
+                )
             for setting, others in (("null_values", self._null), ("negative_values", self._negative)):
                 for value in self._of(column, others):
-                    if value in values:
+                    if _text(value) in map(_text, values):
                         raise LabelError(
                             f"{value!r} is a label of column {column!r} and stands in {setting}; leave out one"
                         )
@@ -109,15 +121,17 @@ class Categories(LabelScheme):
             first += len(values)
         if faults:
             column = faults[0][0]
-            refuse(table, faults, self._wanted(column), lambda value: self._hint(column, value))
+            refuse(table, faults, self._wanted(column), lambda value, _: self._hint(column, value))
         return targets_NL
 
     def _codes(self, column: pa.ChunkedArray, name: str, values: tuple[str, ...]) -> np.ndarray:
         """Return (N,) the number of each cell's value in the list, or one of the three negative codes."""
-        code_of = {value: code for code, value in enumerate(values)}
-        code_of.update(dict.fromkeys(self._of(name, self._negative), _NEGATIVE))
-        code_of.update(dict.fromkeys(["", *self._of(name, self._null)], _UNKNOWN))
-        codes_N = np.full(len(column), _UNKNOWN, np.int32)
+        code_of = {_text(value): code for code, value in enumerate(values)}
+        code_of.update(dict.fromkeys(map(_text, self._of(name, self._negative)), _NEGATIVE))
+        code_of.update(dict.fromkeys(map(_text, self._of(name, self._null)), _UNKNOWN))
+        for empty in ("", "nan", "NaN"):  # as pandas writes what it does not know
+            code_of.setdefault(empty, self._blank)
+        codes_N = np.full(len(column), self._blank, np.int32)
         start = 0
         for chunk in column.chunks:
             if not pa.types.is_null(chunk.type):
@@ -126,7 +140,7 @@ class Categories(LabelScheme):
                 meaning = np.array(
                     [
                         *(code_of.get(_text(value), _UNLISTED) for value in encoded.dictionary.to_pylist()),
-                        _UNKNOWN,
+                        self._blank,
                     ]
                 )
                 codes_N[start : start + len(chunk)] = meaning[
@@ -155,6 +169,11 @@ class Categories(LabelScheme):
 
     def _hint(self, column: str, value: object) -> str:
         text = _text(value)
+        if looks_like_a_list(text) and set(readings(text)[-1]) & set(self._values[column]):
+            return (
+                "Several labels in one column are read by the label scheme Lists: labels: {class_path: Lists, "
+                f"init_args: {{column: {column}, names: […]}}}}"
+            )
         return (
             f"It stands in none of the lists.{did_you_mean(text, list(self._values[column]))} Add it to the values of "
             f"{column!r} for a label of its own, to null_values if it means unknown, or to negative_values if none of "
@@ -185,4 +204,11 @@ def _text(value: object) -> str:
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))  # a column of whole numbers with nulls is often stored as float
-    return str(value).strip()
+    text = str(value).strip()
+    if text.lower() in ("true", "false"):
+        return text.lower()
+    whole = _WHOLE.fullmatch(text)
+    return whole[1] if whole else text  # what pandas writes of whole numbers beside empty cells
+
+
+_WHOLE = re.compile(r"(-?\d+)\.0+")

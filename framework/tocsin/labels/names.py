@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def _more(names: Sequence[str]) -> str:
 
 
 def check_names(names: Sequence[object], where: str, what: str = "label") -> None:
-    """Refuse names that are no strings, empty, padded or repeated.
+    """Refuse names that are no strings, empty, padded or repeated, or hold control characters.
 
     Args:
         names: In their order.
@@ -109,11 +110,27 @@ def check_names(names: Sequence[object], where: str, what: str = "label") -> Non
             raise LabelError(f"{where}: name {position} is empty; give it the name of its column")
         if name != name.strip():
             raise LabelError(f"{where}: name {position}, {name!r}, has white space at an end; remove it")
+        if any(map(_is_control, name)):
+            raise LabelError(
+                f"{where}: name {position}, {name!r}, holds a line break or another control character, which would "
+                "reach terminals, tables and files; rename it"
+            )
     repeated = sorted({str(name) for name in names if list(names).count(name) > 1})
     if repeated:
         raise LabelError(
             f"{where}: {', '.join(map(repr, repeated))} named more than once; name each {what} once"
         )
+
+
+def _is_control(sign: str) -> bool:
+    """Tell whether a character breaks lines, moves the cursor or turns the direction of what follows.
+
+    Joiners, which emoji and Persian need, do not.
+    """
+    return unicodedata.category(sign) in ("Cc", "Zl", "Zp", "Cs") or sign in _DIRECTIONS
+
+
+_DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 def file_of_names(given: str, what: str = "label") -> Path:
@@ -140,7 +157,8 @@ def names_of_file(given: str, what: str = "label") -> tuple[str, ...]:
     """
     path = file_of_names(given, what)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        # Not splitlines, which would make two names of one that holds a rarer line break.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise LabelError(f"the {what} file {path} cannot be read as UTF-8 text: {error}") from None
     names = [line.strip() for line in lines if line.strip()]

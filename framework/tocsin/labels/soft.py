@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tocsin.errors import DataError, LabelError
-from tocsin.labels.cells import Faults, label_column, number, numbers, place, refuse
+from tocsin.labels.cells import Blank, Faults, Spellings, label_column, place, quoted, refuse
 from tocsin.labels.names import check_names, file_of_names, names_of_file
 from tocsin.labels.schemes import LabelScheme
 from tocsin.labels.teacher import read_teacher, teacher_labels
@@ -42,6 +42,8 @@ class Soft(LabelScheme):
             messages are found by id, whatever their order. null: targets are read from columns.
         on_missing: What becomes of a message that the teacher did not score: refuse it, or take its labels as
             unknown.
+        unknown_values: Further values of a column that mean unknown, numbers or text, such as [-1, NA].
+        blank: What an empty cell, null and NaN of a column mean: unknown, or 0.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class Soft(LabelScheme):
         names: list[str] | str | None = None,
         scores: str | None = None,
         on_missing: Literal["refuse", "unknown"] = "refuse",
+        unknown_values: list[int | float | str | None] = [],  # noqa: B006 (never changed)
+        blank: Blank = "unknown",
     ) -> None:
         if names is None and scores is None:
             raise LabelError(
@@ -59,6 +63,7 @@ class Soft(LabelScheme):
         if on_missing not in ("refuse", "unknown"):
             raise LabelError(f"Soft: on_missing is {on_missing!r}; it must be 'refuse' or 'unknown'")
         self._given, self._scores, self._on_missing = names, scores, on_missing
+        self._spellings = Spellings("Soft", unknown_values, blank=blank)
 
     @cached_property
     def _path(self) -> Path | None:
@@ -74,7 +79,9 @@ class Soft(LabelScheme):
         if self._given is not None:
             return tuple(self._given)
         assert self._path is not None  # the constructor wants one of the two
-        return teacher_labels(self._path)
+        names = teacher_labels(self._path)
+        check_names(names, f"labels of the teacher's scores {self._path}")
+        return names
 
     @cached_property
     def _teacher(self) -> tuple[pa.Array, np.ndarray]:
@@ -114,14 +121,27 @@ class Soft(LabelScheme):
         targets_NL = np.empty((table.num_rows, len(self.names)), np.float32)
         faults: Faults = []
         for label, name in enumerate(self.names):
-            values_N = numbers(label_column(table, name), name, "probabilities in [0, 1] or null")
+            column = label_column(table, name)
+            values_N = self._spellings.numbers(column, name, "probabilities in [0, 1] or null")
             wrong_N = ~(np.isnan(values_N) | ((values_N >= 0) & (values_N <= 1)))
             if wrong_N.any():
                 faults.append((name, np.flatnonzero(wrong_N)))
             targets_NL[:, label] = values_N
         if faults:
-            refuse(table, faults, "probabilities in [0, 1] or null (unknown)", _hint)
+            refuse(table, faults, "probabilities in [0, 1] or null (unknown)", self._hint)
         return targets_NL
+
+    def _hint(self, value: object, values: list[object]) -> str:
+        given = self._spellings.number(value)
+        if np.isinf(given):
+            listed = quoted([each for each in values if np.isinf(self._spellings.number(each))])
+            return (
+                "Write a number from 0 to 1, or nothing for unknown. If such values mean unknown, name them: "
+                f"unknown_values: {listed}"
+            )
+        if 1 < given <= 100:
+            return f"If these are percentages, divide them by 100 ({given:g} is {given / 100:g})"
+        return "Are these logits? Write probabilities, or give the file as a teacher's scores"
 
     def _from_teacher(self, table: pa.Table) -> np.ndarray:
         ids_M, probabilities_ML = self._teacher
@@ -149,12 +169,3 @@ class Soft(LabelScheme):
         targets_NL = probabilities_ML[rows_N]
         targets_NL[missing_N] = np.nan
         return targets_NL
-
-
-def _hint(value: object) -> str:
-    given = number(value)
-    if np.isinf(given):
-        return "Write a number from 0 to 1, or nothing for unknown"
-    if 1 < given <= 100:
-        return f"If these are percentages, divide them by 100 ({given:g} is {given / 100:g})"
-    return "Are these logits? Write probabilities, or give the file as a teacher's scores"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 from tocsin.errors import LabelError
 from tocsin.labels.schemes import LabelScheme
+from tocsin.text.readers import Reader
 
 __all__ = ["Union"]
 
@@ -59,6 +61,18 @@ class Union(LabelScheme):
     def files(self) -> tuple[Path, ...]:
         """The files of all schemes, each once."""
         return tuple(dict.fromkeys(path for scheme in self.schemes for path in scheme.files))
+
+    @property
+    def unnamed(self) -> bool:
+        """Whether the names of a scheme among them have still to be found."""
+        return any(scheme.unnamed for scheme in self.schemes)
+
+    def find_names(self, paths: Sequence[Path], reader: Reader | None, taken: Sequence[str]) -> None:
+        """Let each scheme find its names that has none; see `LabelScheme.find_names`."""
+        for scheme in self.schemes:
+            if scheme.unnamed:
+                others = [name for one in self.schemes if not one.unnamed for name in one.columns]
+                scheme.find_names(paths, reader, [*taken, *others])
 
     def targets(self, table: pa.Table) -> np.ndarray:
         """Return the targets of a table, (N, L) float32; see `LabelScheme.targets`."""

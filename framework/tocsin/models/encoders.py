@@ -26,7 +26,7 @@ from tocsin.models.surgery import (
     parameters_by_depth,
     recompute_activations,
 )
-from tocsin.models.vocabulary import PackedTokenizer, RowsInUse, cut_pieces, kept_pieces
+from tocsin.models.vocabulary import PackedTokenizer, RowsInUse, check_tokenizer, cut_pieces, kept_pieces
 
 __all__ = ["Encoder", "TransformerEncoder"]
 
@@ -249,19 +249,21 @@ class TransformerEncoder(Encoder):
 
     @property
     def tokenizer(self) -> Any:
-        """The fast tokenizer, cut to `keep_pieces`."""
+        """The fast tokenizer, cut to `keep_pieces`; ConfigError where it is not the encoder's own."""
         packed = self._packed_tokenizer
         if packed is not None:
             self._tokenizer = packed.unpacked()
             self._packed_tokenizer = None
         if self._tokenizer is None:
-            from transformers import AutoTokenizer
+            from transformers import AutoConfig, AutoTokenizer
 
             tokenizer = self._from_pretrained(AutoTokenizer)
             if not getattr(tokenizer, "is_fast", False):
                 raise ConfigError(
                     f"The tokenizer of {self.name!r} has no fast (tokenizers) form; token caching needs one."
                 )
+            rows = getattr(self._from_pretrained(AutoConfig), "vocab_size", None)
+            check_tokenizer(tokenizer, rows, self.folder(), type(self).__name__)
             if self.keep_pieces is not None and self.keep_pieces < len(tokenizer):
                 tokenizer = self._cut_tokenizer(tokenizer, self.keep_pieces)
             self._tokenizer = tokenizer

@@ -10,6 +10,7 @@ import copy
 import json
 import zlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -20,10 +21,14 @@ from tocsin.errors import ConfigError
 from tocsin.models.heap import trim
 from tocsin.models.mapped import copy_of, rows_of, source_of
 
-__all__ = ["PackedTokenizer", "RowsInUse", "cut_pieces", "kept_pieces"]
+__all__ = ["PackedTokenizer", "RowsInUse", "check_tokenizer", "cut_pieces", "kept_pieces"]
 
 _LARGE = 1 << 25  # bytes of a gradient: glibc takes no freed memory for more, and such a step lasts seconds
 _WORTH_PACKING = 20_000  # pieces; of 60,000 a tokenizer takes 60 MB
+_TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "spm.model"),
+)
 
 
 class RowsInUse(nn.Module):
@@ -235,3 +240,29 @@ def _renumber_template(processor: dict[str, Any] | None, renumbered: dict[int, i
     for pair in ("sep", "cls"):
         if isinstance(processor.get(pair), list):
             processor[pair][1] = renumbered[processor[pair][1]]
+
+
+def check_tokenizer(tokenizer: Any, rows: int | None, source: str, encoder: str) -> None:
+    """Refuse a tokenizer that is not the encoder's own: transformers makes an empty one where its files are missing.
+
+    Args:
+        tokenizer: As it was read.
+        rows: Of the encoder's embedding table (V); None where its configuration does not say.
+        source: The folder or hub name that both were read from.
+        encoder: What messages call the encoder.
+
+    Raises:
+        ConfigError: It has less than half as many tokens as the table has rows, which are rounded up by some hundreds.
+    """
+    if not isinstance(rows, int) or len(tokenizer) * 2 >= rows:
+        return
+    folder = Path(source)
+    there = [name for name in _TOKENIZER_FILES if (folder / name).is_file()]
+    found = (
+        f" Of a tokenizer's files the folder holds {', '.join(there) or 'none'}." if folder.is_dir() else ""
+    )
+    raise ConfigError(
+        f"{encoder}: the tokenizer that could be read from {source!r} has {len(tokenizer):,} tokens, and the encoder's "
+        f"embedding table {rows:,} rows: most words would be unknown.{found} Copy the encoder's own tokenizer files "
+        "(tokenizer.json and tokenizer_config.json, or vocab.txt, or sentencepiece.bpe.model) beside its config.json."
+    )

@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from tocsin.errors import TocsinError as TocsinError
     from tocsin.errors import TrainingError as TrainingError
     from tocsin.errors import did_you_mean as did_you_mean
+    from tocsin.escaping import csv_cell as csv_cell
+    from tocsin.escaping import figure_text as figure_text
+    from tocsin.escaping import json_escaped as json_escaped
+    from tocsin.escaping import markdown_text as markdown_text
+    from tocsin.escaping import print_lines as print_lines
+    from tocsin.escaping import rich_text as rich_text
+    from tocsin.escaping import terminal_text as terminal_text
     from tocsin.files import cache_folder as cache_folder
     from tocsin.files import file_sha256 as file_sha256
     from tocsin.files import whole_file as whole_file
@@ -44,6 +51,8 @@ if TYPE_CHECKING:
     from tocsin.models.pooling import Pooling as Pooling
     from tocsin.models.schedules import Schedule as Schedule
     from tocsin.plugins.corpus import read_corpus as read_corpus
+    from tocsin.privacy import shown_argument as shown_argument
+    from tocsin.privacy import shown_path as shown_path
     from tocsin.scores.baselines import baselines as baselines
     from tocsin.scores.metrics import Metrics as Metrics
     from tocsin.scores.metrics import evaluate as evaluate
@@ -82,6 +91,16 @@ _HOMES = {
     "tocsin.text.splitters": ["Split", "Splitter", "crossing_texts"],
     "tocsin.text.download": ["download_from_index"],
     "tocsin.checksums": ["cached_folder"],
+    "tocsin.escaping": [
+        "csv_cell",
+        "figure_text",
+        "json_escaped",
+        "markdown_text",
+        "print_lines",
+        "rich_text",
+        "terminal_text",
+    ],
+    "tocsin.privacy": ["shown_argument", "shown_path"],
     "tocsin.files": ["cache_folder", "file_sha256", "whole_file", "whole_folder"],
     "tocsin.labels.schemes": ["LabelScheme", "check_same_labels"],
     "tocsin.batches.corpus": ["Corpus"],

@@ -61,13 +61,14 @@ def tocsin_splitters() -> list[type[Splitter]]:
 
 @hookimpl
 def tocsin_label_schemes() -> list[type[LabelScheme]]:
-    """One column a label, categorical columns, probabilities (of columns or a teacher), and several of these."""
+    """One column a label, categorical columns, lists, probabilities (of columns or a teacher), and several of these."""
     from tocsin.labels.categories import Categories
+    from tocsin.labels.lists import Lists
     from tocsin.labels.schemes import Columns
     from tocsin.labels.soft import Soft
     from tocsin.labels.union import Union
 
-    return [Columns, Categories, Soft, Union]
+    return [Columns, Categories, Lists, Soft, Union]
 
 
 @hookimpl

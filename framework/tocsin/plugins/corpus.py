@@ -10,7 +10,7 @@ from tocsin.errors import ConfigError
 from tocsin.plugins import LabelScheme
 from tocsin.plugins.diagnosis import Diagnosis
 from tocsin.plugins.manager import load_plugins
-from tocsin.plugins.parsing import PARSER_MODE, PlainSpeaking, instantiate, prepare
+from tocsin.plugins.parsing import PARSER_MODE, PlainSpeaking, instantiate_with_names, prepare
 from tocsin.plugins.registry import Registry
 from tocsin.plugins.strict_yaml import read_yaml, strict_dump
 
@@ -59,7 +59,7 @@ def read_corpus(
         # `max_messages` draws by the fit's seed: another one would draw other messages.
         seed = given.get("seed_everything", DEFAULT_SEED)
         arguments.seed = seed if isinstance(seed, int) and not isinstance(seed, bool) else None
-    corpus: Corpus = instantiate(parser, parsed, registry).data.corpus()
+    corpus: Corpus = instantiate_with_names(parser, parsed, registry).data.corpus()
     return corpus
 
 

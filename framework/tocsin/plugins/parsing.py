@@ -22,7 +22,7 @@ from tocsin.plugins.registry import Registry, described
 from tocsin.plugins.strict_yaml import PARSER_MODE, ValueLoader, read_config_text, strict_dump, strict_load
 from tocsin.plugins.strictness import loose_ends
 
-__all__ = ["PARSER_MODE", "PlainSpeaking", "instantiate", "prepare"]
+__all__ = ["PARSER_MODE", "PlainSpeaking", "instantiate", "instantiate_with_names", "prepare"]
 
 
 def prepare(registry: Registry) -> None:
@@ -130,6 +130,38 @@ def instantiate(parser: Any, config: Any, registry: Registry) -> Any:
             raise
         where = source or component.__module__.partition(".")[0]
         raise ConfigError(f"{component.__name__} ({where}) cannot be built: {described(cause)}.") from error
+
+
+def instantiate_with_names(parser: Any, config: Any, registry: Registry) -> Any:
+    """Build what a configuration names; label names that are found in the train files are written into it first.
+
+    So the saved configuration, and every copy of the scheme, holds the names in their order.
+
+    Args:
+        parser: The parser of the configuration.
+        config: What it parsed, with `labels` linked into `data` and, in a fit, `model`; changed in place.
+        registry: The components on offer.
+
+    Raises:
+        TocsinError: As `instantiate`; a train file cannot be read, or holds no labels.
+    """
+    built = instantiate(parser, config, registry)
+    find = getattr(built.get("data"), "find_label_names", None)
+    if find is None or not find():
+        return built
+    for place in ("labels", "data.init_args.labels", "model.init_args.labels"):
+        if place in config:
+            _write_names(config[place], built.data.labels)
+    return instantiate(parser, config, registry)
+
+
+def _write_names(given: Any, scheme: Any) -> None:
+    for part, inner in zip(
+        given.init_args.get("schemes", None) or [], getattr(scheme, "schemes", ()), strict=False
+    ):
+        _write_names(part, inner)
+    if "names" in given.init_args:
+        given.init_args.names = list(scheme.names)
 
 
 def _built(error: BaseException, registry: Registry) -> type | None:

@@ -176,10 +176,11 @@ def _change(
 
 
 def decision_figures(targets_NL: np.ndarray, decided_NL: np.ndarray) -> dict[str, np.ndarray]:
-    """Return precision, recall and F1 of decisions, (L,) each."""
+    """Return precision, recall and F1 of decisions, (L,) each; NaN without a positive and without a negative."""
     positive_NL, negative_NL = targets_NL == 1, targets_NL == 0
     return decision_metrics(
         (positive_NL & decided_NL).sum(axis=0),
         (negative_NL & decided_NL).sum(axis=0),
         (positive_NL & ~decided_NL).sum(axis=0),
+        (negative_NL & ~decided_NL).sum(axis=0),
     )

@@ -159,7 +159,12 @@ class Figures:
         positive_CL = targets_CL == 1
         found = {"positives": positive_CL}
         if set(self.metrics) & set(_DECISIONS):
-            found |= {"hits": positive_CL & on_CL, "false_alarms": (targets_CL == 0) & on_CL}
+            negative_CL = targets_CL == 0
+            found |= {
+                "hits": positive_CL & on_CL,
+                "false_alarms": negative_CL & on_CL,
+                "rejected": negative_CL & ~on_CL,
+            }
         if self.cells.probabilities_NL is not None:
             given_CL, known_CL = self.cells.probabilities_NL[rows], ~np.isnan(targets_CL)
             found["known"] = known_CL
@@ -174,7 +179,8 @@ def _from_sums(sums: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Metrics from their sums, of any shape."""
     found: dict[str, np.ndarray] = {}
     if "hits" in sums:
-        found |= decision_metrics(sums["hits"], sums["false_alarms"], sums["positives"] - sums["hits"])
+        missed = sums["positives"] - sums["hits"]
+        found |= decision_metrics(sums["hits"], sums["false_alarms"], missed, sums["rejected"])
     for name in ("brier", "log_loss"):
         if name in sums:
             found[str(name)] = ratio(sums[name], sums["known"])

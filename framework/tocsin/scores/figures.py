@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tocsin.escaping import figure_text
 from tocsin.scores.metrics import average_precision, evaluate_by, probabilities_of, thresholds_for
+from tocsin.scores.numbers import number
 from tocsin.scores.probabilities import Bins
 from tocsin.scores.table import ScoresTable
 
@@ -122,7 +124,7 @@ def precision_recall(
         # Lower left, where a good curve is not, and above the dashed line of a rare label.
         low = share + 0.04 if share < 0.2 else 0.05
         axes.text(
-            0.05, low, f"AP {average_precision(positive, given):.3f}", fontsize=_SMALL,
+            0.05, low, f"AP {number(average_precision(positive, given))}", fontsize=_SMALL,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
         )  # fmt: skip
 
@@ -148,7 +150,8 @@ def threshold_curves(
 
     def draw(axes: Axes, label: int | None, positive: np.ndarray, given: np.ndarray) -> None:
         at, hits, on = _falling(positive, given)
-        f1 = 2 * hits / (on + positive.sum())
+        # Without a negative F1 is undefined: "always on" would have 1.
+        f1 = np.full(len(at), np.nan) if positive.all() else 2 * hits / (on + positive.sum())
         best = int(np.argmax(f1))
         thin = np.union1d(_thinned(len(at)), [best])
         steps: dict[str, Any] = {"drawstyle": "steps-post", "color": "black"}
@@ -159,9 +162,8 @@ def threshold_curves(
         axes.plot(at[thin], f1[thin], linewidth=1.4, label="F1", **steps)
         axes.axvline(float(limits_L[label]), color="0.6", linewidth=0.8)
         axes.plot(at[best], f1[best], marker="D", markersize=4, color="black")
-        axes.text(
-            0.04, 0.04, f"best {f1[best]:.3f} at {at[best]:.2f}", transform=axes.transAxes, fontsize=_SMALL
-        )
+        said = "no negative" if positive.all() else f"best {f1[best]:.3f} at {at[best]:.2f}"
+        axes.text(0.04, 0.04, said, transform=axes.transAxes, fontsize=_SMALL)
 
     figure = _panels(
         table,
@@ -225,7 +227,6 @@ def language_heat_map(table: ScoresTable, languages: int = 30, most: int = 40) -
         rotation=60,
         ha="right",
         fontsize=_SMALL,
-        parse_math=False,
     )
     axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
@@ -235,7 +236,6 @@ def language_heat_map(table: ScoresTable, languages: int = 30, most: int = 40) -
         range(len(rows)),
         [f"{_short(lang)}  ({found.n:,})" for lang, found in rows],
         fontsize=_SMALL,
-        parse_math=False,
     )
     bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02, extend="min")
     bar.set_label("ROC-AUC", fontsize=8)
@@ -306,8 +306,7 @@ def _panels(
         positives = int((targets == 1).sum())
         few = " *" if positives < _FEW else ""
         name = "all labels pooled" if label is None else _short(table.labels[label], 24)
-        # a name such as "a$b$c" is no formula
-        axes.set_title(f"{name} ({positives:,}{few})", fontsize=8, parse_math=False)
+        axes.set_title(f"{name} ({positives:,}{few})", fontsize=8)
     for axes in grid[len(shown) :]:
         axes.set_visible(False)
     for axes in grid[max(0, len(shown) - columns) : len(shown)]:  # the lowest of each column
@@ -338,4 +337,4 @@ def _thinned(points: int) -> np.ndarray:
 
 
 def _short(text: str, most: int = 22) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return figure_text(text if len(text) <= most else text[: most - 1] + "…")

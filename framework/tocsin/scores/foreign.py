@@ -12,6 +12,7 @@ N messages, L labels.
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 
 from tocsin.errors import DataError
+from tocsin.escaping import original_cell
 from tocsin.parquet_files import read_parquet
 from tocsin.text.reading import wrong_delimiter
 
@@ -63,7 +65,9 @@ def read_columns(path: str | Path) -> pa.Table:
         kind = "Parquet" if delimiter is None else "CSV"
         if "invalid UTF8" in str(error):
             raise DataError(_NOT_UTF8, file=path) from error
-        raise DataError(f"Cannot be read as {kind} ({error}). Is the file whole?", file=path) from error
+        # Arrow quotes the row, or the value, and either may be a message.
+        cause = re.sub(r"(got \d+): .*|(invalid value) .*", r"\1\2", str(error), flags=re.DOTALL)
+        raise DataError(f"Cannot be read as {kind} ({cause}). Is the file whole?", file=path) from None
     twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
     if twice:
         raise DataError(
@@ -159,6 +163,13 @@ def _read_csv(path: Path, delimiter: str) -> pa.Table:
     # Arrow makes bytes of a column that is no UTF-8.
     if any(pa.types.is_binary(kind) for kind in table.schema.types):
         raise DataError(_NOT_UTF8, file=path)
+    for place, field in enumerate(table.schema):
+        # Our own writer puts an apostrophe before what a spreadsheet would take for a formula.
+        column = table[place]
+        if pa.types.is_string(field.type) and pc.any(pc.starts_with(column, "'")).as_py():
+            cells = [None if cell is None else original_cell(cell) for cell in column.to_pylist()]
+            column = pa.chunked_array([pa.array(cells, pa.string())])
+        table = table.set_column(place, original_cell(field.name), column)
     if "lang" in text:
         place = table.column_names.index("lang")
         known = pc.if_else(pc.equal(table["lang"], ""), pa.scalar(None, pa.string()), table["lang"])

@@ -5,17 +5,18 @@ A null (NaN) target is unknown: its cell is left out of everything. A soft targe
 come to soft targets is what the loss tells. A metric that has no meaning on the cells
 at hand is NaN and is left out of the macro mean, which therefore says "over k of n labels":
 
-    roc_auc             undefined without a positive, and without a negative
-    average_precision   undefined without a positive
-    f1, recall          undefined without a positive (even where something was decided on)
-    precision           undefined without a positive, and where nothing was decided on
+    roc_auc, average_precision, f1, recall    undefined without a positive, and without a negative
+    precision           likewise, and where nothing was decided on
     brier, log_loss     undefined without a known target (`tocsin.scores.probabilities` defines them)
     calibration_error   undefined with fewer than two known targets (likewise)
 
+Without a negative nothing tells a model from a constant: "always on" would have an F1 and an average precision of 1.
+Such a label comes mostly of files that write 1 or nothing (the option `blank` of the label schemes).
+
 macro: plain mean over the labels where the metric is defined. weighted: the mean over the same labels, by
 their positives. micro: all cells of all labels pooled into one. Tied scores count as one step of the curve,
-as in scikit-learn, to which every function is equal (tested); ours sort once a label, take null targets, and
-need no scikit-learn at run time.
+as in scikit-learn, to which every function is equal where it is defined (tested); ours sort once a label, take null
+targets, and need no scikit-learn at run time.
 """
 
 from __future__ import annotations
@@ -76,15 +77,16 @@ def roc_auc(targets_N: np.ndarray, scores_N: np.ndarray, weights_N: np.ndarray |
 def average_precision(
     targets_N: np.ndarray, scores_N: np.ndarray, weights_N: np.ndarray | None = None
 ) -> float:
-    """Average precision: precision at each distinct score by the gain in recall. NaN without a positive.
+    """Average precision: precision at each distinct score by the gain in recall.
 
-    Arguments and errors as in `roc_auc`. No interpolation, as in scikit-learn.
+    NaN without a positive, and without a negative. Arguments and errors as in `roc_auc`. No interpolation, as in
+    scikit-learn.
     """
     return _rank_metrics(*_cells(targets_N, scores_N, weights_N))[1]
 
 
 def f1(targets_N: np.ndarray, scores_N: np.ndarray, threshold: float = 0.5) -> float:
-    """F1 of `scores_N >= threshold`; NaN without a positive.
+    """F1 of `scores_N >= threshold`; NaN without a positive, and without a negative.
 
     Shapes as in `roc_auc`; the scores are probabilities.
     """
@@ -92,8 +94,8 @@ def f1(targets_N: np.ndarray, scores_N: np.ndarray, threshold: float = 0.5) -> f
 
 
 def precision(targets_N: np.ndarray, scores_N: np.ndarray, threshold: float = 0.5) -> float:
-    """Share of true ones among `scores_N >= threshold`; NaN without a positive or where nothing reaches the
-    threshold.
+    """Share of true ones among `scores_N >= threshold`; NaN without a positive, without a negative, or where nothing
+    reaches the threshold.
 
     Shapes as in `f1`.
     """
@@ -101,7 +103,7 @@ def precision(targets_N: np.ndarray, scores_N: np.ndarray, threshold: float = 0.
 
 
 def recall(targets_N: np.ndarray, scores_N: np.ndarray, threshold: float = 0.5) -> float:
-    """Share of the positives with `scores_N >= threshold`; NaN without a positive. Shapes as in `f1`."""
+    """Share of the positives with `scores_N >= threshold`; NaN as `f1` is. Shapes as in `f1`."""
     return float(decision_metrics(*_confusion(targets_N, np.asarray(scores_N) >= threshold))["recall"])
 
 
@@ -200,7 +202,8 @@ def evaluate(table: ScoresTable, thresholds: float | Sequence[float] = 0.5, *, n
     targets_NL = table.known_targets("Evaluation")
     limits_L = thresholds_for(thresholds, table.labels)
     per_label = {name: np.full(len(table.labels), np.nan) for name in METRICS}
-    counts_4L = np.zeros((4, len(table.labels)), dtype=np.int64)  # true on, false on, missed, known
+    counts_4L = np.zeros((4, len(table.labels)), dtype=np.int64)  # true on, false on, missed, rejected
+    known_L = np.zeros(len(table.labels), dtype=np.int64)
     lost_2L = np.zeros((2, len(table.labels)))  # sums of squared and of logarithmic losses
     decided_N = np.zeros(len(table), dtype=bool)
     for i in range(len(table.labels)):  # by label, so that temporary arrays stay (N,) however large the table
@@ -208,25 +211,25 @@ def evaluate(table: ScoresTable, thresholds: float | Sequence[float] = 0.5, *, n
         per_label["roc_auc"][i], per_label["average_precision"][i] = _rank_metrics(*cells)
         on_N = decided_on(table, i, limits_L[i])
         decided_N |= on_N
-        counts_4L[:3, i] = _confusion(targets_NL[:, i], on_N)
-        counts_4L[3, i] = len(cells[0])
+        counts_4L[:, i] = _confusion(targets_NL[:, i], on_N)
+        known_L[i] = len(cells[0])
         given = probabilities_of(table, cells[1])
         lost_2L[:, i] = ((given - cells[0]) ** 2).sum(), log_losses(cells[0], given).sum()
         per_label["calibration_error"][i] = Bins(cells[0], given).error()
-    per_label.update(decision_metrics(*counts_4L[:3]))
-    per_label["brier"], per_label["log_loss"] = ratio(lost_2L, counts_4L[3])
+    per_label.update(decision_metrics(*counts_4L))
+    per_label["brier"], per_label["log_loss"] = ratio(lost_2L, known_L)
     positives = counts_4L[0] + counts_4L[2]
 
     pooled = _cells(targets_NL.ravel(), table.ranking_NL.ravel(), None)
     micro = dict(zip(METRICS[:2], _rank_metrics(*pooled), strict=True))
-    micro.update({name: float(value) for name, value in decision_metrics(*counts_4L[:3].sum(axis=1)).items()})
-    micro["brier"], micro["log_loss"] = ratio(lost_2L.sum(axis=1), counts_4L[3].sum()).tolist()
+    micro.update({name: float(value) for name, value in decision_metrics(*counts_4L.sum(axis=1)).items()})
+    micro["brier"], micro["log_loss"] = ratio(lost_2L.sum(axis=1), known_L.sum()).tolist()
     micro["calibration_error"] = Bins(pooled[0], probabilities_of(table, pooled[1])).error()
     return Metrics(
         n=len(table),
         labels=table.labels,
         positives=positives,
-        known=counts_4L[3],
+        known=known_L,
         per_label=per_label,
         macro={name: float(mean_defined(values)) for name, values in per_label.items()},
         micro=micro,
@@ -325,12 +328,10 @@ def _rank_metrics(
     on_G = np.cumsum(np.where(positive_N[order], weights, 0.0))[ends]
     off_G = np.cumsum(np.where(positive_N[order], 0.0, weights))[ends]
     positives, negatives = (float(on_G[-1]), float(off_G[-1])) if len(ends) else (0.0, 0.0)
-    if positives <= 0:
+    if positives <= 0 or negatives <= 0:
         return np.nan, np.nan
     gain_G = np.diff(on_G, prepend=0).astype(np.float64)
     ap = float(gain_G @ np.nan_to_num(ratio(on_G, on_G + off_G)) / positives)
-    if negatives <= 0:
-        return np.nan, ap
     # a positive is worth the negatives below it, and half of those it ties with
     above_G = off_G - np.diff(off_G, prepend=0) / 2.0
     return float(1.0 - gain_G @ (above_G / negatives) / positives), ap
@@ -342,7 +343,7 @@ def _counted(on_P: np.ndarray, off_Q: np.ndarray) -> tuple[float, float]:
     Sorting two lists of numbers takes a fraction of the time and memory of ordering the cells by them: all cells of a
     large table are pooled here.
     """
-    if not len(on_P):
+    if not len(on_P) or not len(off_Q):
         return np.nan, np.nan
     on_P, off_Q = np.sort(on_P), np.sort(off_Q)
     starts_G = np.flatnonzero(np.append(True, on_P[1:] != on_P[:-1]))  # of each distinct score
@@ -350,28 +351,28 @@ def _counted(on_P: np.ndarray, off_Q: np.ndarray) -> tuple[float, float]:
     below_G = np.searchsorted(off_Q, on_P[starts_G], side="left")
     hits_G = len(on_P) - starts_G
     ap = float(gain_G @ (hits_G / (hits_G + len(off_Q) - below_G)) / len(on_P))
-    if not len(off_Q):
-        return np.nan, ap
     tied_G = np.searchsorted(off_Q, on_P[starts_G], side="right") - below_G
     # a positive is worth the negatives below it, and half of those it ties with
     return float(gain_G @ (below_G + tied_G / 2.0) / (len(on_P) * len(off_Q))), ap
 
 
-def _confusion(targets_N: np.ndarray, on_N: np.ndarray) -> tuple[int, int, int]:
-    """Counts of true on, false on and missed positives among the known cells."""
+def _confusion(targets_N: np.ndarray, on_N: np.ndarray) -> tuple[int, int, int, int]:
+    """Counts of true on, false on, missed positives and rejected negatives among the known cells."""
     positive, negative = np.asarray(targets_N) >= POSITIVE_FROM, np.asarray(targets_N) < POSITIVE_FROM
     hits = int(np.count_nonzero(positive & on_N))
-    return hits, int(np.count_nonzero(negative & on_N)), int(np.count_nonzero(positive)) - hits
+    false_alarms = int(np.count_nonzero(negative & on_N))
+    missed, rejected = np.count_nonzero(positive) - hits, np.count_nonzero(negative) - false_alarms
+    return hits, false_alarms, int(missed), int(rejected)
 
 
-def decision_metrics(hits: Any, false_alarms: Any, missed: Any) -> dict[str, np.ndarray]:
-    """F1, precision and recall from counts of any shape."""
-    hits, false_alarms, missed = (
-        np.asarray(count, dtype=np.float64) for count in (hits, false_alarms, missed)
+def decision_metrics(hits: Any, false_alarms: Any, missed: Any, rejected: Any) -> dict[str, np.ndarray]:
+    """F1, precision and recall from counts of any shape; NaN without a positive, and without a negative."""
+    hits, false_alarms, missed, rejected = (
+        np.asarray(count, dtype=np.float64) for count in (hits, false_alarms, missed, rejected)
     )
-    positives = hits + missed
+    both = (hits + missed > 0) & (false_alarms + rejected > 0)
     return {
-        "f1": np.where(positives > 0, ratio(2.0 * hits, 2.0 * hits + false_alarms + missed), np.nan),
-        "precision": np.where(positives > 0, ratio(hits, hits + false_alarms), np.nan),
-        "recall": ratio(hits, positives),
+        "f1": np.where(both, ratio(2.0 * hits, 2.0 * hits + false_alarms + missed), np.nan),
+        "precision": np.where(both, ratio(hits, hits + false_alarms), np.nan),
+        "recall": np.where(both, ratio(hits, hits + missed), np.nan),
     }

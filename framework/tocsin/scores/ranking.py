@@ -77,8 +77,9 @@ class SharedSort:
                 precise_D += _dot(gain_GD, np.divide(hits_GD, reached_GD, out=hits_GD))
                 positive_D += found_PD[-1]
             all_D += total_CD[-1]
-        auc_D = 1.0 - ratio(lost_D, positive_D * (all_D - positive_D))
-        return auc_D, ratio(precise_D, positive_D), positive_D
+        negative_D = all_D - positive_D
+        auc_D = 1.0 - ratio(lost_D, positive_D * negative_D)
+        return auc_D, np.where(negative_D > 0, ratio(precise_D, positive_D), np.nan), positive_D
 
 
 @dataclass(frozen=True)

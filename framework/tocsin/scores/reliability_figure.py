@@ -8,6 +8,7 @@ from textwrap import fill
 import numpy as np
 
 from tocsin.errors import ConfigError
+from tocsin.escaping import terminal_text
 from tocsin.files import whole_file
 from tocsin.labels.targets import POSITIVE_FROM
 from tocsin.scores.probabilities import Bins
@@ -64,7 +65,7 @@ def draw_reliability(before: ScoresTable, after: ScoresTable, path: Path, title:
             linestyle=style["linestyle"],
         )
     curve.set_ylabel("share of positives")
-    curve.set_title(fill(title, 70), fontsize=9, loc="left", parse_math=False)
+    curve.set_title(fill(terminal_text(title), 70), fontsize=9, loc="left", parse_math=False)
     curve.set_xlim(0, 1)
     curve.set_ylim(0, 1)
     curve.legend(loc="upper left", frameon=False)

@@ -281,7 +281,8 @@ def _slice_section(group: Sequence[Result], column: str) -> Section:
         first = next(metrics for metrics in slices if metrics is not None)
         figures = [number(np.nan if m is None else m.macro[name]) for m in slices for name in shown]
         positives, share_L = int(first.positives.sum()), first.prevalence
-        constant = np.where(first.positives > 0, share_L, np.nan)  # a constant's AP, defined where AP is
+        both = (first.positives > 0) & (first.positives < first.known)
+        constant = np.where(both, share_L, np.nan)  # a constant's AP, defined where AP is
         rows.append(
             (
                 value + _flag(positives, first.n),

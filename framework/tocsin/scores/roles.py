@@ -128,7 +128,8 @@ class DecisionRule(_Stateful):
     ) -> np.ndarray:
         """Return what decisions are worth, from counts of known cells of any one shape (..., L): labels last.
 
-        NaN where it has no meaning. Here F1, undefined without a positive; a rule with another aim says its own.
+        NaN where it has no meaning. Here F1, undefined without a positive and without a negative; a
+        rule with another aim says its own.
 
         Args:
             hits: Decided on, and true.
@@ -136,7 +137,7 @@ class DecisionRule(_Stateful):
             missed: Decided off, and true.
             rejected: Decided off, and not true.
         """
-        return decision_metrics(hits, false_alarms, missed)["f1"]
+        return decision_metrics(hits, false_alarms, missed, rejected)["f1"]
 
     def thresholds(self, lang: str | None = None) -> np.ndarray | None:
         """Return (L,) the probability from which each label is on, once fitted; None where there is no such number.

@@ -57,6 +57,12 @@ class ArrowReader(Reader):
             names = stripped_names(source.schema.names)
         return [*names, _SPLIT] if split is not None and _SPLIT not in names else names
 
+    def metadata(self, path: Path) -> dict[bytes, bytes]:
+        """Return the metadata of the first file's schema; errors as in `columns`."""
+        _, file = self._files(path)[0]
+        with self._opened(file) as source:
+            return dict(source.schema.metadata or {})
+
     def batches(
         self, path: Path, columns: Sequence[str], on_bad_row: OnBadRow | None = None
     ) -> Iterator[pa.RecordBatch]:
@@ -121,7 +127,7 @@ class ArrowReader(Reader):
                         "torn, or not an Arrow file (its end is missing); write it again", file=file
                     )
             return pa.ipc.open_stream(pa.memory_map(str(file)))
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise DataError(
                 f"torn, or not an Arrow file ({one_line(error)}); write or fetch it again", file=file
             ) from None
@@ -138,7 +144,7 @@ class ArrowReader(Reader):
                     # In full: offsets that lead out of their buffer would read foreign memory. UTF-8 is not looked at
                     # here but in valid_strings, which names the row.
                     _check_offsets(batch)
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, ValueError) as error:
                 raise DataError(
                     f"the Arrow file is torn or damaged here ({one_line(error)}); write or fetch it again",
                     file=file,

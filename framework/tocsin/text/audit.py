@@ -67,6 +67,7 @@ class SplitCounts:
         labels_per_message: Mean number of labels set, over messages with at least one known target; None
             without any.
         unlabelled: Messages all of whose known targets are 0, of those with at least one known target.
+        unknown: Messages without any known target: they teach and test nothing.
         mean_tokens: Mean length in tokens, after truncation; None when lengths were not given.
         truncated: Share of messages cut at the greatest length; None when not given.
         unknown_pieces: Share of tokens that the tokenizer does not know; None when not given.
@@ -76,6 +77,7 @@ class SplitCounts:
     characters: Lengths
     labels_per_message: float | None
     unlabelled: int
+    unknown: int
     mean_tokens: float | None
     truncated: float | None
     unknown_pieces: float | None
@@ -131,6 +133,7 @@ class Audit:
         labels: By label, then by split.
         few: Labels that are 1 in fewer than 5,000 messages over all splits.
         without_positives: Labels that are never 1 in the training messages.
+        without_negatives: Labels that are never 0 in the training messages.
         languages: Messages by language code over all splits, most frequent first; "unknown" for none.
         duplicates: Messages with equal normalised text.
         similar: Further kinds of groups by name, such as near-duplicates, those with equal texts included.
@@ -145,6 +148,7 @@ class Audit:
     labels: dict[str, dict[str, LabelCounts]]
     few: tuple[str, ...]
     without_positives: tuple[str, ...]
+    without_negatives: tuple[str, ...]
     languages: dict[str, int]
     duplicates: Duplicates
     crossing: tuple[str, ...]
@@ -234,6 +238,9 @@ def audit(
         without_positives=tuple(
             name for name, counts in labels.items() if "train" in counts and not counts["train"].positives
         ),
+        without_negatives=tuple(
+            name for name, counts in labels.items() if "train" in counts and not counts["train"].negatives
+        ),
         languages={code: sum(counts.values()) for code, counts in by_language.items()},
         duplicates=_duplicates(equal, targets_NL),
         crossing=tuple(crossing),
@@ -277,6 +284,7 @@ def _split_counts(
         characters=_lengths(characters[rows]),
         labels_per_message=float(set_N[known_N].mean()) if known_N.any() else None,
         unlabelled=int(np.count_nonzero(set_N[known_N] == 0)),
+        unknown=int(np.count_nonzero(rows) - np.count_nonzero(known_N)),
         mean_tokens=None if lengths is None else float(lengths[rows].mean()),
         truncated=None if truncated is None else float(truncated[rows].mean()),
         unknown_pieces=None if unknown is None or not tokens else float(unknown[rows].sum() / tokens),

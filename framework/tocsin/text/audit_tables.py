@@ -18,6 +18,8 @@ __all__ = ["audit_tables"]
 _SHOWN_LANGUAGES = 15
 _FEW = "few"
 _NEVER = "no positive in train"
+_ALWAYS = "no negative in train"
+_NOTHING = "nothing known in train"
 
 
 def audit_tables(audit: Audit) -> RenderableType:
@@ -49,6 +51,7 @@ def audit_tables(audit: Audit) -> RenderableType:
     parts += [rich_text(f"! {sentence}", "yellow") for sentence in audit.crossing]
     if audit.labels:
         parts.append(_labels(audit))
+        parts += [rich_text(f"! {sentence}", "yellow") for sentence in _warnings(audit)]
     if audit.few:
         parts.append(
             rich_text(
@@ -156,7 +159,7 @@ def _labels(audit: Audit) -> Table:
     nulls = any(one.nulls for counts in audit.labels.values() for one in counts.values())
     if nulls:
         table.add_column("null", justify="right")
-    notes = bool(audit.few or audit.without_positives)
+    notes = bool(audit.few or audit.without_positives or audit.without_negatives)
     if notes:
         table.add_column("")
     for name, counts in audit.labels.items():
@@ -164,11 +167,39 @@ def _labels(audit: Audit) -> Table:
         if nulls:
             cells.append(f"{sum(one.nulls for one in counts.values()):,}")
         if notes:
-            marks = [_NEVER] if name in audit.without_positives else []
+            mark = _mark(audit, name)
+            marks = [mark] if mark else []
             marks += [_FEW] if name in audit.few else []
             cells.append(", ".join(marks))
-        table.add_row(rich_text(name), *cells, style="yellow" if name in audit.without_positives else None)
+        table.add_row(rich_text(name), *cells, style="yellow" if _mark(audit, name) else None)
     return table
+
+
+def _mark(audit: Audit, name: str) -> str:
+    """Say what a label lacks in train, "" where it has both."""
+    lacks = (name in audit.without_positives, name in audit.without_negatives)
+    return {(True, True): _NOTHING, (True, False): _NEVER, (False, True): _ALWAYS}.get(lacks, "")
+
+
+def _warnings(audit: Audit) -> list[str]:
+    """Return what follows from labels without a negative and from messages without a label, with the option's name."""
+    blank = "If an empty cell (or a key left out) means 0, say so: labels.init_args.blank: 0"
+    found = []
+    always = [name for name in audit.without_negatives if name not in audit.without_positives]
+    if always:
+        found.append(
+            f"{_ALWAYS}: {len(always)} of {len(audit.labels)} labels are never 0, so nothing can be learned or "
+            f"measured of them but that they are always on. {blank}"
+        )
+    for split, counts in audit.splits.items():
+        if split and counts.messages == counts.unknown:
+            found.append(
+                f"no label is known of any message in {split}: a fit or test of it is refused. {blank}"
+            )
+    unknown = sum(counts.unknown for counts in audit.splits.values())
+    if unknown and not always and not any("no label is known" in sentence for sentence in found):
+        found.append(f"no label is known of {unknown:,} messages, which teach and test nothing. {blank}")
+    return found
 
 
 def _positives(counts: LabelCounts) -> str:

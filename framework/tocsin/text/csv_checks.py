@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tocsin.errors import DataError
+from tocsin.text.reading import holds_bytes
 
 __all__ = ["BACKSLASH", "RowShapes", "StrayQuotes"]
 
@@ -19,7 +20,7 @@ BACKSLASH = (
 )
 """What to do about quotes inside values that a backslash stands before."""
 
-_SAMPLE = 1000  # rows that show what the columns hold
+_SAMPLE = 300  # rows that show what the columns hold
 _MOST_SHAPES = 8
 _WORDS = re.compile(rb"[^\W_]+|[\x80-\xff]+")
 _SPACE = re.compile(rb"\s+")
@@ -48,6 +49,8 @@ class RowShapes:
         """Return (row in the batch, column) of the first value that holds a row, or None."""
         found: dict[int, list[int]] = {}
         for number, column in enumerate(batch.columns):
+            if not holds_bytes(column, b"\n"):
+                continue
             mask = pc.match_substring(column, b"\n")
             if pc.any(mask).as_py():
                 for place in np.flatnonzero(mask.fill_null(False).to_numpy(zero_copy_only=False)):
@@ -73,39 +76,44 @@ class RowShapes:
         self._shapes = shapes
 
     def _holds_a_row(self, value: bytes, column: int) -> bool:
-        lines = [line.removesuffix(b"\r") for line in value.split(b"\n")]
         if self._count == 1:
             # Each line is a row. Only a file that quotes its delimiters, too, has shown what its quotes mean.
             return not self._quoted
+        if value.count(self._delimiter) < self._count - 1:
+            return False
+        lines = [line.removesuffix(b"\r") for line in value.split(b"\n")]
         counts = [line.count(self._delimiter) for line in lines]
         wanted = [*([self._count - 1] * (len(lines) - 1)), column]
         needed = self._count - 1 - column  # delimiters after which the row that opened the quote was whole
-        if any(shapes is not None for shapes in self._shapes or ()):
-            before = counts[0]
-            for at in range(1, len(lines)):
-                if (
-                    before >= needed
-                    and counts[at] == wanted[at]
-                    and self._fits(lines[at], at < len(lines) - 1)
-                ):
-                    return True
-                before += counts[at]
-            return False
-        # Nothing is known of the columns: then every line after the row that opened the quote must be a row.
         before = 0
-        for at in range(len(lines) - 1):
-            before += counts[at]
-            if before == needed and counts[at + 1 :] == wanted[at + 1 :]:
+        for at in range(1, len(lines)):
+            before += counts[at - 1]
+            if (
+                before >= needed
+                and counts[at] == wanted[at]
+                and self._compared(lines[at].split(self._delimiter)) > 0
+            ):
                 return True
+            # Where the shapes tell nothing, all lines must be rows, from the end of the first one on.
+            if before == needed and counts[at:] == wanted[at:]:
+                rest = b" ".join(lines[:at]).split(self._delimiter)[1:]
+                rows = [line.split(self._delimiter) for line in lines[at:]]
+                if self._compared(rest, column + 1) >= 0 and all(self._compared(row) >= 0 for row in rows):
+                    return True
         return False
 
-    def _fits(self, line: bytes, whole: bool) -> bool:
-        """Tell whether a line's fields have the shapes of their columns; of the last one the end is missing."""
-        fields = line.split(self._delimiter)
-        fields = fields if whole else fields[:-1]
-        shapes = self._shapes or []
-        known = [(field, shapes[at]) for at, field in enumerate(fields) if shapes[at] is not None]
-        return all(_shape(field) in shape for field, shape in known if shape is not None)
+    def _compared(self, fields: list[bytes], first: int = 0) -> int:
+        """Return how many fields have the shape of their columns, from the column `first` on.
+
+        One in four may have another, since a row may hold what no earlier one does; -1 where there are more.
+        """
+        count = others = 0
+        for field, shapes in zip(fields, (self._shapes or [])[first:], strict=False):
+            if shapes is not None and _shape(field) in shapes:
+                count += 1
+            elif shapes is not None:
+                others += 1
+        return count if others * 3 <= count else -1
 
 
 def _shape(value: bytes) -> bytes:
@@ -147,8 +155,9 @@ class StrayQuotes:
             return
         bytes_N = np.frombuffer(block, np.uint8)
         at = np.flatnonzero(bytes_N[1:-1] == ord('"')) + 1
-        around = np.array([ord('"'), self._delimiter, ord("\n"), ord("\r")], np.uint8)
-        odd = at[~np.isin(bytes_N[at + 1], around) & ~np.isin(bytes_N[at - 1], around)]
+        around = np.zeros(256, bool)
+        around[[ord('"'), self._delimiter, ord("\n"), ord("\r")]] = True
+        odd = at[~around[bytes_N[at + 1]] & ~around[bytes_N[at - 1]]]
         done = -1
         for position in odd[:_EXAMINED].tolist():
             if position <= done:

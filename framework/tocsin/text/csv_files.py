@@ -69,15 +69,17 @@ class CsvReader(Reader):
         encoding: str | None = None,
         column_names: list[str] | None = None,
     ) -> None:
-        sign = None if delimiter is None else _SIGNS.get(delimiter, delimiter)
-        if sign is not None and (len(sign) != 1 or not sign.isascii() or sign in '"\r\n'):
+        sign = _SIGNS.get(delimiter, delimiter) if isinstance(delimiter, str) else delimiter
+        if sign is not None and not _is_sign(sign):
             raise ConfigError(
                 f"delimiter is {delimiter!r}; it must be one character, such as ',' or ';', or tab"
             )
         escape = "\\" if escape == "\\\\" else escape
-        if escape is not None and (len(escape) != 1 or not escape.isascii() or escape in '"\r\n'):
+        if escape is not None and not (_is_sign(escape) and escape != sign):
             raise ConfigError(f"escape is {escape!r}; it must be one character, mostly a backslash")
-        if column_names is not None and (not column_names or len(set(column_names)) < len(column_names)):
+        if quotes not in (None, True, False):
+            raise ConfigError(f"quotes is {quotes!r}; it must be true, false or null")
+        if column_names is not None and not _are_names(column_names):
             raise ConfigError(
                 f"column_names is {column_names!r}; wanted was a name for each column, each once"
             )
@@ -238,6 +240,16 @@ class CsvReader(Reader):
             file=stream.path,
             row=rows + at + 1,
         )
+
+
+def _is_sign(sign: object) -> bool:
+    return isinstance(sign, str) and len(sign) == 1 and sign.isascii() and sign not in '"\r\n'
+
+
+def _are_names(names: object) -> bool:
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
+        return False
+    return 0 < len(set(names)) == len(names)
 
 
 def _check_sizes(batch: pa.RecordBatch, path: Path, rows: int) -> None:

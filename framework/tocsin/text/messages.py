@@ -19,7 +19,7 @@ from tocsin.text.cleaners import Cleaner
 from tocsin.text.ids import IdColumn
 from tocsin.text.progress import progress_bar
 from tocsin.text.readers import Reader, reader_for
-from tocsin.text.reading import DataWarning
+from tocsin.text.reading import DataWarning, holds_bytes
 
 __all__ = ["ColumnNames", "Messages", "iterate_strings", "read_messages", "source_column"]
 
@@ -254,7 +254,7 @@ def _batches(
 
 def _count_mojibake(texts: pa.Array) -> int:
     """Return how many texts hold what UTF-8 becomes when it is taken for Windows-1252."""
-    if pa.types.is_null(texts.type):
+    if pa.types.is_null(texts.type) or not any(holds_bytes(texts, sign.encode()) for sign in ("Ã", "â€")):
         return 0
     found = pc.match_substring(texts, "Ã")
     found = pc.or_(found, pc.match_substring(texts, "â€"))

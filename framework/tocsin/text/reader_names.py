@@ -51,7 +51,8 @@ def make_reader(spec: str | Mapping[str, Any], known: Mapping[str, type[Reader]]
         )
     if name.lower() == "tsv":
         arguments = {"delimiter": "\t", **arguments}
-    options = list(inspect.signature(kind).parameters)
+    constructor = kind.__init__
+    options = [] if constructor is object.__init__ else list(inspect.signature(constructor).parameters)[1:]
     for option in arguments:
         if option not in options:
             raise ConfigError(

@@ -74,7 +74,7 @@ class ParquetReader(Reader):
             while True:
                 try:
                     batch = next(batches, None)
-                except (pa.ArrowException, OSError) as error:
+                except (pa.ArrowException, OSError, ValueError) as error:
                     raise DataError(
                         f"the Parquet file is torn or damaged here ({one_line(error)}); "
                         "write or fetch it again",
@@ -96,8 +96,10 @@ class ParquetReader(Reader):
     def _open(path: Path) -> pq.ParquetFile:
         check_file(path)
         try:
-            return pq.ParquetFile(path, page_checksum_verification=True)
-        except (pa.ArrowException, OSError) as error:
+            file = pq.ParquetFile(path, page_checksum_verification=True)
+            file.schema_arrow.names  # noqa: B018 (names that are no text show here)
+            return file
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise DataError(
                 f"torn, or not a Parquet file ({one_line(error)}); write or fetch it again", file=path
             ) from None

@@ -67,7 +67,7 @@ def check_encoding(encoding: str | None) -> str | None:
     try:
         "".encode(encoding)
         name = codecs.lookup(encoding).name
-    except (LookupError, UnicodeError, ValueError):
+    except (LookupError, UnicodeError, ValueError, TypeError):
         raise ConfigError(
             f"encoding is {encoding!r}; wanted was a name such as utf-8, cp1252 (Windows), latin-1 or utf-16"
         ) from None
@@ -152,7 +152,15 @@ class TextStream:
     def _decoded(self, raw: bytes) -> bytes:
         if self._decoder is None:
             return raw
-        return self._decoder.decode(raw, final=False).encode("utf-8", "surrogateescape")
+        try:
+            # A decoder of several bytes a character may let half of a pair pass; what is no byte is not escaped.
+            return self._decoder.decode(raw, final=False).encode("utf-8", "surrogateescape")
+        except UnicodeError as error:
+            raise DataError(
+                f"cannot be read as {self.encoding} ({one_line(error)}); name how it is written in its reader's option "
+                "`encoding`, such as utf-16-le for UTF-16 without a byte-order mark",
+                file=self.path,
+            ) from None
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -24,6 +25,7 @@ from tocsin.training.checkpoint_format import (
     read_footer,
     write_footer,
 )
+from tocsin.training.portable_paths import with_absolute_paths, with_portable_paths
 
 __all__ = ["RUN_KEY", "AtomicCheckpointIO", "CheckpointWarning", "manifest_path", "verify_checkpoint"]
 
@@ -79,7 +81,7 @@ class AtomicCheckpointIO(CheckpointIO):
         target = _local(path)
 
         def write(temporary: Path) -> dict[str, Any]:
-            entry = _write(checkpoint, temporary)
+            entry = _write(_with_callbacks(checkpoint, with_portable_paths, target.parent), temporary)
             _check_plain(temporary, target)
             return entry
 
@@ -115,7 +117,7 @@ class AtomicCheckpointIO(CheckpointIO):
             raise CheckpointError(f"{source} holds a {type(loaded).__name__}, not a checkpoint's dict")
         if RUN_KEY in loaded and not footer:
             raise CheckpointError(f"{source} was altered or damaged: the digest at its end is gone")
-        return loaded
+        return _with_callbacks(loaded, with_absolute_paths, source.parent)
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Remove a checkpoint and its manifest; nothing happens when they are not there."""
@@ -249,6 +251,15 @@ class _HashingFile(io.RawIOBase):
 
     def flush(self) -> None:
         self.file.flush()
+
+
+def _with_callbacks(
+    checkpoint: dict[str, Any], change: Callable[[Any, Path], Any], folder: Path
+) -> dict[str, Any]:
+    """Return a checkpoint whose callbacks' states are changed; a ModelCheckpoint of the user's names files by path."""
+    if "callbacks" not in checkpoint:
+        return checkpoint
+    return {**checkpoint, "callbacks": change(checkpoint["callbacks"], folder)}
 
 
 def _write(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:

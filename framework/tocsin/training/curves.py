@@ -15,6 +15,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from tocsin.escaping import figure_text, terminal_text
+
 if TYPE_CHECKING:
     from tocsin.scores.metrics import Metrics
     from tocsin.scores.table import ScoresTable
@@ -298,7 +300,7 @@ def _write_labels(writer: Any, step: int, metrics: Metrics) -> None:
     for name in _PER_LABEL:
         for label, value in zip(metrics.labels, metrics.per_label[name], strict=True):
             if np.isfinite(value):  # undefined: no positive or no negative message
-                writer.add_scalar(f"validation_labels/{name}/{label}", float(value), step)
+                writer.add_scalar(f"validation_labels/{name}/{terminal_text(label)}", float(value), step)
 
 
 def _write_curves(writer: Any, step: int, table: ScoresTable, most: int) -> None:
@@ -308,9 +310,11 @@ def _write_curves(writer: Any, step: int, table: ScoresTable, most: int) -> None
     for label in np.argsort(-positives_L, kind="stable")[:most]:
         if positives_L[label] == 0:
             break
+        if not (targets_NL[:, label] == 0).any():  # its curve would be a constant's
+            continue
         known_N = ~np.isnan(targets_NL[:, label])
         writer.add_pr_curve(
-            f"pr/{table.labels[label]}",
+            f"pr/{terminal_text(table.labels[label])}",
             targets_NL[known_N, label].astype(np.int64),
             probabilities_NL[known_N, label],
             step,
@@ -349,7 +353,7 @@ def language_figure(by_language: Mapping[Any, Metrics]) -> np.ndarray | None:
     axes.set_yticks(
         places,
         [
-            f"{lang}  (n={found.n:,}, {found.defined['roc_auc']} of {len(found.labels)} labels)"
+            f"{figure_text(lang)}  (n={found.n:,}, {found.defined['roc_auc']} of {len(found.labels)} labels)"
             for lang, found in shown
         ],
     )

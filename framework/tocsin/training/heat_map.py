@@ -11,6 +11,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from tocsin.escaping import figure_text
+
 if TYPE_CHECKING:
     from tocsin.models.matching import Figures
 
@@ -97,7 +99,7 @@ def matching_figure(history: Sequence[Figures], *, columns: int = 20, languages:
                     color="black" if value > middle else "white",
                 )  # fmt: skip
     axes.set_xticks(range(len(shown)), [f"{found.step:,}" for found in shown], rotation=60, fontsize=8)
-    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.set_yticks(range(len(rows)), list(map(figure_text, rows)), fontsize=8)
     axes.set_xlabel("optimiser steps")
     hidden = len(last) - len(rows)
     easier = f"\n{hidden} easier language{'s' * (hidden > 1)} not shown" if hidden else ""

@@ -16,7 +16,7 @@ from typing import Any
 from tocsin.errors import ConfigError
 from tocsin.training.runs import DATED, is_held
 
-__all__ = ["SORTS", "RunSummary", "list_runs", "read_run", "sorted_runs"]
+__all__ = ["SORTS", "RunSummary", "list_runs", "read_run", "run_folders", "sorted_runs"]
 
 NO_RECORD = "no record"
 _SPLITS = ("test", "validation")  # of a run that has both, the test scores are its figures
@@ -89,7 +89,7 @@ def list_runs(root: str | Path = "runs") -> list[RunSummary]:
         raise ConfigError(
             f"there is no folder of runs {str(root)!r}; wanted the folder given to --runs of a fit"
         )
-    return [read_run(path) for path in _run_folders(folder, depth=2)]
+    return [read_run(path) for path in run_folders(folder, depth=2)]
 
 
 def sorted_runs(runs: Iterable[RunSummary], by: str = "started", reverse: bool = False) -> list[RunSummary]:
@@ -181,7 +181,8 @@ def _take_scores(found: RunSummary, path: Path) -> None:
         found.problems.append(f"scores/{split}.parquet: {_first_line(error)}")
 
 
-def _run_folders(folder: Path, depth: int) -> Iterator[Path]:
+def run_folders(folder: Path, depth: int = 2) -> Iterator[Path]:
+    """Yield the folders of runs below a folder, itself among them, to a depth."""
     if DATED.fullmatch(folder.name) or (folder / "provenance.json").is_file():
         yield folder
     elif depth:
@@ -192,7 +193,7 @@ def _run_folders(folder: Path, depth: int) -> Iterator[Path]:
             return
         for one in inner:
             if os.access(one, os.R_OK | os.X_OK):
-                yield from _run_folders(one, depth - 1)
+                yield from run_folders(one, depth - 1)
             elif DATED.fullmatch(one.name):
                 yield one
 

@@ -5,8 +5,9 @@ Their names differ from Lightning's: two classes of one name make the short name
 
 import csv
 import os
+import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger as _EventLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
+from tocsin.escaping import terminal_text
 from tocsin.files import FullDiskWarning, fsync_path, whole_file
 
 __all__ = ["RunCsvLogger", "RunTensorBoardLogger"]
@@ -59,6 +61,7 @@ class RunTensorBoardLogger(_Surviving, _EventLogger):
 
     def __init__(self, save_dir: str) -> None:
         super().__init__(save_dir=save_dir, name="", version="", default_hp_metric=False)
+        _hide_host()
 
     @property
     def experiment(self) -> Any:
@@ -66,9 +69,9 @@ class RunTensorBoardLogger(_Surviving, _EventLogger):
         writer = self.attempt(lambda: super(RunTensorBoardLogger, self).experiment)
         return _DummyExperiment() if writer is None else writer
 
-    def log_metrics(self, *arguments: Any, **named: Any) -> None:
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Write scalars."""
-        self.attempt(lambda: super(RunTensorBoardLogger, self).log_metrics(*arguments, **named))
+        self.attempt(lambda: super(RunTensorBoardLogger, self).log_metrics(_named(metrics), step))
 
     def log_hyperparams(self, *arguments: Any, **named: Any) -> None:
         """Write a flat dict of settings."""
@@ -125,9 +128,9 @@ class RunCsvLogger(_Surviving, CSVLogger):
             self._experiment = self.attempt(lambda: _Rows(self.log_dir))
         return _DummyExperiment() if self._experiment is None or self.stopped else self._experiment
 
-    def log_metrics(self, *arguments: Any, **named: Any) -> None:
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Write scalars."""
-        self.attempt(lambda: super(RunCsvLogger, self).log_metrics(*arguments, **named))
+        self.attempt(lambda: super(RunCsvLogger, self).log_metrics(_named(metrics), step))
 
     def save(self) -> None:
         """Flush to disk."""
@@ -205,3 +208,15 @@ class _Rows(ExperimentWriter):
             writer = csv.DictWriter(file, self.metrics_keys, extrasaction="ignore")
             writer.writeheader()
             writer.writerows([*kept, *self.metrics])
+
+
+def _hide_host() -> None:
+    """Let files of events be named "tocsin" where TensorBoard puts the machine's name; it has no option for that."""
+    from tensorboard.summary.writer import event_file_writer  # type: ignore[import-untyped]
+
+    event_file_writer.socket = types.SimpleNamespace(gethostname=lambda: "tocsin")
+
+
+def _named(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metrics with names that are shown as text: those of languages and labels come from data."""
+    return {terminal_text(name): value for name, value in metrics.items()}

@@ -1,4 +1,8 @@
-"""What a run's figures came from: versions, machine, source state, data files, seeds and times."""
+"""What a run's figures came from: versions, machine, source state, data files, seeds and times.
+
+It says neither who ran it nor where: no user, no machine's name, no folder outside of the working folder,
+`$TOCSIN_DATA` and the home folder.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from typing import Any
 
 from tocsin.errors import Interrupted
 from tocsin.files import file_sha256
+from tocsin.privacy import shown_argument, shown_path, without_paths
 
 __all__ = ["describe_files", "ended", "seed_of_run", "started"]
 
@@ -37,8 +42,7 @@ def started(name: str, verb: str) -> dict[str, Any]:
         "error": None,
         "signal": None,
         "go_on": None,
-        "command": shlex.join(sys.argv),
-        "working_folder": os.getcwd(),
+        "command": shlex.join([Path(sys.argv[0]).name, *map(shown_argument, sys.argv[1:])]),
         "seed": seed_of_run(),
         "versions": {"python": platform.python_version(), **_versions()},
         "machine": _machine(),
@@ -78,15 +82,20 @@ def _told(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     if not lines:
         return type(error).__name__
+    named = getattr(error, "file", None) or getattr(error, "filename", None)  # a path may hold white space
     # what holds white space in quotes is more likely a message than a name or a path
-    line = _QUOTED.sub(lambda found: f"{found[1]}…{found[1]}", lines[0])
+    line = _QUOTED.sub(lambda found: f"{found[1]}…{found[1]}", without_paths(lines[0], named))
     return f"{type(error).__name__}: {line[:_LONGEST]}"
 
 
 def describe_files(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
-    """Return path, size in bytes and SHA-256 of each file, in the order given."""
+    """Return path, size in bytes and SHA-256 of each file, in the order given.
+
+    A path is named from the working folder, `$TOCSIN_DATA` or the home folder, where the file lies below it; else by
+    the file's name alone.
+    """
     return [
-        {"path": str(path), "bytes": Path(path).stat().st_size, "sha256": file_sha256(Path(path))}
+        {"path": shown_path(path), "bytes": Path(path).stat().st_size, "sha256": file_sha256(Path(path))}
         for path in paths
     ]
 

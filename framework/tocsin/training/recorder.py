@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from tocsin.batches.protocols import ServesPairs
 from tocsin.bundles.callback import BundleWriter
 from tocsin.errors import TocsinError
+from tocsin.escaping import json_escaped
 from tocsin.files import FullDiskWarning, fallback_folder, file_sha256, whole_file, write_text
 from tocsin.scores.table import ScoresTable
 from tocsin.training import provenance
@@ -330,4 +331,4 @@ def _with_digests(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+    write_text(path, json_escaped(json.dumps(content, indent=2, ensure_ascii=False, default=str)) + "\n")

@@ -16,8 +16,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from tocsin.batches.protocols import ServesMessages
+from tocsin.escaping import csv_cell, terminal_text
 from tocsin.models.classifier import MultilabelClassifier
 from tocsin.models.distiller import Distiller
+from tocsin.privacy import shown_data
 from tocsin.training.provenance import seed_of_run
 
 __all__ = [
@@ -80,7 +82,7 @@ def short_settings(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str,
         if hasattr(data, name):
             found[name] = getattr(data, name)
     found |= {"precision": str(trainer.precision), "seed": seed_of_run(), "epochs": trainer.max_epochs}
-    return {name: _plain(value) for name, value in found.items()}
+    return {name: _plain(shown_data(value)) for name, value in found.items()}
 
 
 def _plain(value: Any) -> Setting:
@@ -88,7 +90,7 @@ def _plain(value: Any) -> Setting:
         return "none"
     if isinstance(value, bool):  # torch's writer would make numbers of them
         return str(value).lower()
-    return value if isinstance(value, int | float | str) else str(value)
+    return value if isinstance(value, int | float) else terminal_text(value)
 
 
 def final_metric(trainer: pl.Trainer, monitor: str = "validation/macro_roc_auc") -> dict[str, float]:
@@ -158,10 +160,9 @@ def validation_sample(
     corpus: Any = getattr(data, "corpus", None)
     if text and callable(corpus):
         columns["text"] = corpus().table["text"].take(rows).to_pylist()
-    cells = zip(*columns.values(), strict=True)
-    return VectorSample(
-        vectors_ND, list(columns), [[" ".join(cell.split()) for cell in row] for row in cells]
-    )
+    told_of = zip(*columns.values(), strict=True)
+    cells = [[csv_cell(terminal_text(" ".join(cell.split()))) for cell in row] for row in told_of]
+    return VectorSample(vectors_ND, list(columns), cells)
 
 
 def _vectors(module: MultilabelClassifier, part: Any) -> Tensor:

@@ -186,8 +186,9 @@ class BestFbeta(Thresholds):
     def worth(
         self, hits: np.ndarray, false_alarms: np.ndarray, missed: np.ndarray, rejected: np.ndarray
     ) -> np.ndarray:
-        """F-beta; NaN without a positive."""
-        return f_beta(hits, false_alarms, missed, self.beta)
+        """F-beta; NaN without a positive, and without a negative."""
+        values = f_beta(hits, false_alarms, missed, self.beta)
+        return np.where(np.asarray(false_alarms) + rejected > 0, values, np.nan)
 
 
 class BestF1(BestFbeta):

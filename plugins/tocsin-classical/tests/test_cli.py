@@ -84,7 +84,7 @@ def test_writes_scores_tables_and_provenance(asked, config, messages, capsys):
     record = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
     assert record["status"] == "completed"
     assert record["verb"] == "tfidf"
-    assert [file["path"] for file in record["data"]["files"]] == [str(messages)]
+    assert [file["path"] for file in record["data"]["files"]] == [messages.name]
     assert len(record["data"]["files"][0]["sha256"]) == 64
     assert record["config"]["overrides"] == ["--data.init_args.seed", "7", "--labels.x=1"]
     assert record["tfidf"]["strength"] in (0.3, 1.0, 3.0)

@@ -84,7 +84,16 @@ def _is_run(folder: Path) -> bool:
 
 
 def _run(config: Path, overrides: list[str], name: str, root: Path, also_test: str | None) -> None:
-    from tocsin.plugins import describe_files, ended, read_corpus, start_run, started
+    from tocsin.plugins import (
+        describe_files,
+        ended,
+        json_escaped,
+        print_lines,
+        read_corpus,
+        shown_argument,
+        start_run,
+        started,
+    )
     from tocsin_classical.tfidf import fit_tfidf
 
     corpus = read_corpus(config, overrides)
@@ -93,7 +102,10 @@ def _run(config: Path, overrides: list[str], name: str, root: Path, also_test: s
         record = started(name, "tfidf")
         error: BaseException | None = None
         try:
-            record["config"] = {"files": describe_files([config]), "overrides": overrides}
+            record["config"] = {
+                "files": describe_files([config]),
+                "overrides": list(map(shown_argument, overrides)),
+            }
             record["data"] = _data_facts(corpus)
             model = _fit(corpus, fit_tfidf)
             record["tfidf"] = {
@@ -115,10 +127,10 @@ def _run(config: Path, overrides: list[str], name: str, root: Path, also_test: s
             raise
         finally:
             content = json.dumps(ended(record, error), indent=2, ensure_ascii=False, default=str)
-            (run.path / "provenance.json").write_text(content + "\n", encoding="utf-8")
+            (run.path / "provenance.json").write_text(json_escaped(content) + "\n", encoding="utf-8")
         for split, table in tables.items():
             _report(split, table)
-        print(f"Penalty chosen on validation: C = {model.strength:g}. Scores tables: {run.scores}")
+        print_lines(f"Penalty chosen on validation: C = {model.strength:g}. Scores tables: {run.scores}")
 
 
 def _fit(corpus: Corpus, fit_tfidf: Any) -> TfidfClassifier:
@@ -196,13 +208,13 @@ def _report(split: str, table: ScoresTable) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from tocsin.plugins import baselines, evaluate
+    from tocsin.plugins import baselines, evaluate, rich_text
 
     rows = {"TF-IDF": evaluate(table), **baselines(table)}
     first = rows["TF-IDF"]
-    shown = Table(
-        title=f"{split}: {len(table):,} messages, macro over {first.defined['roc_auc']} of {len(table.labels)} labels"
-    )
+    over = f"macro over {first.defined['roc_auc']} of {len(table.labels)} labels"
+    # the split's name may hold that of a column
+    shown = Table(title=rich_text(f"{split}: {len(table):,} messages, {over}"))
     shown.add_column("")
     for figure in _FIGURES:
         shown.add_column(

@@ -11,6 +11,7 @@ import pytest
 
 from tests.plugins.testing.rejections import faults, only_fault
 from tocsin.errors import DataError, LabelError
+from tocsin.labels.lists import Lists
 from tocsin.labels.schemes import Columns, LabelScheme
 from tocsin.labels.soft import Soft
 from tocsin.plugins.templates.label_scheme import TemplateLabelScheme
@@ -41,6 +42,17 @@ class _Three(LabelScheme):
         (Columns, {"names": NAMES}),
         (Columns, {"names": ["id", "lang", "text"]}),
         (Columns, {"names": ["one"], "unknown_values": [2]}),
+        (
+            Columns,
+            {
+                "names": NAMES,
+                "unknown_values": ["NA"],
+                "positive_values": ["ja"],
+                "negative_values": ["nein"],
+            },
+        ),
+        (Soft, {"names": NAMES, "unknown_values": [-1]}),
+        (Lists, {"names": NAMES}),
         (TemplateLabelScheme, {"names": NAMES}),
         (_Three, {}),
     ],
