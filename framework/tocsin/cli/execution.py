@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -45,7 +46,7 @@ def session(run: Run, verb: str, argv: Sequence[str], registry: Registry) -> Ite
     """Record how the block ended, tell plugins, let go of the run; a signal's last line says how to go on."""
     watch = active()
     if watch is not None:
-        watch.last_words = lambda signum: run.end(_without_main_thread(signum), _go_on(run, verb, argv))
+        watch.last_words = lambda signum: _end_without_main_thread(signum, run, _go_on(run, verb, argv))
     error: BaseException | None = None
     try:
         registry.notify("tocsin_run_started", run=run)
@@ -66,8 +67,12 @@ def session(run: Run, verb: str, argv: Sequence[str], registry: Registry) -> Ite
                 watch.last_words = None
 
 
-def _without_main_thread(signum: int | None) -> BaseException:
-    return TrainingError("another process of this fit ended") if signum is None else Interrupted(signum)
+def _end_without_main_thread(signum: int | None, run: Run, go_on: str) -> None:
+    """Record and say how a run ends whose main thread waits for a process that is gone, or in another's call."""
+    error = TrainingError("another process of this fit ended") if signum is None else Interrupted(signum)
+    run.end(error, go_on)
+    if is_first_rank():
+        print(f"tocsin: {error}; go on with: {go_on}", file=sys.stderr, flush=True)
 
 
 def _go_on(run: Run, verb: str, argv: Sequence[str]) -> str:
