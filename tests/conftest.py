@@ -21,6 +21,8 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
+# A processor that is fast at bfloat16 must not change what is tested.
+os.environ["TOCSIN_CPU_PRECISION"] = "32-true"
 # A plugin that happens to be installed, or is switched off in this shell, must not change what is tested.
 os.environ.pop("TOCSIN_PLUGINS", None)
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tocsin.files import cache_folder, whole_file, whole_folder
+from tocsin.files import cache_folder, one_writer, whole_file, whole_folder
 
 
 def test_the_cache_lies_where_the_variable_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,3 +103,43 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
         (part / "x").write_text("1")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".a.csv.x.12345678.part", "a.csv", "folder"]
     assert (tmp_path / "a.csv").read_text() == "1"
+
+
+def test_one_process_at_a_time_makes_an_entry(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    target, inside, made, said = tmp_path / "cache" / "entry", [], [], []
+
+    def make(number: int) -> None:
+        with one_writer(target, say=said.append):
+            inside.append(number)
+            assert inside == [number]
+            if not target.exists():
+                time.sleep(0.05)
+                target.write_text(str(number))
+                made.append(number)
+            inside.remove(number)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(make, range(8)))
+    assert len(made) == 1
+    assert any("is making entry" in sentence for sentence in said)
+    assert [path.name for path in target.parent.iterdir()] == ["entry"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks are of POSIX systems")
+def test_a_killed_writer_leaves_no_lock_behind(tmp_path: Path) -> None:
+    target = tmp_path / "entry"
+    program = (
+        "import pathlib, sys, time\nfrom tocsin.files import one_writer\n"
+        f"with one_writer(pathlib.Path({str(target)!r})):\n    print('held', flush=True)\n    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        assert int((tmp_path / ".entry.lock").read_text()) == holder.pid
+        holder.kill()
+        holder.wait()
+        with one_writer(target):
+            pass
+    assert not list(tmp_path.iterdir())

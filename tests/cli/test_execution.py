@@ -47,12 +47,13 @@ def test_a_dead_worker_of_the_data_ends_the_run_with_a_message(tmp_path: Path) -
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        limit_val_batches=0,
         default_root_dir=str(tmp_path),
     )
     with pytest.raises(
         TrainingError, match=r"A worker process of the data ended before its time \(DataLoader worker"
     ):
-        execute(trainer, "fit", TinyClassifier(), DeadlyData(validation=False), None)
+        execute(trainer, "fit", TinyClassifier(), DeadlyData(), None)
 
 
 def ended(

@@ -19,7 +19,7 @@ from tocsin.scores.table import ScoresTable
 from tocsin.text.cleaners import TweetCleaner
 
 HERE = Path(__file__).parent
-TEXTS = ["The bridge is under water.", "agua y fuego en la escuela", ""]
+TEXTS = ["The bridge is under water.", "agua y fuego en la escuela", "rain"]
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tocsin.errors import LabelError
+from tocsin.labels.categories import Categories
 from tocsin.labels.lists import Lists
 from tocsin.labels.names import label_digest
+from tocsin.labels.schemes import Columns
+from tocsin.labels.soft import Soft
 from tocsin.labels.union import Union
 from tocsin.plugins.testing import check_label_scheme
 from tocsin.text.cleaners import NoCleaner
@@ -136,6 +140,10 @@ def test_blank_and_words() -> None:
 
 def test_names_that_hold_separators_and_brackets() -> None:
     names = ["search, rescue", "[red]", "[/urgent]", "a;b", "no"]
+    assert targets_of(["[red];[/urgent]", "[red], no, [/urgent]"], names) == [
+        [0, 1, 1, 0, 0],
+        [0, 1, 1, 0, 1],
+    ]
     cells = [
         "search, rescue",
         "[red]",
@@ -173,6 +181,12 @@ def test_names_that_hold_separators_and_brackets() -> None:
         ("__import__('os').getcwd()", "is no label"),
         ("[" * 50_000, "is no label"),
         ("['" * 50_000, "is no label"),
+        ("np.str_(" * 20_000 + ")" * 20_000, "is no label"),
+        ("list(" * 20_000 + ")" * 20_000, "is no label"),
+        ("array([" + ",dtype=" * 50_000 + "x])", "is no label"),
+        ("[" + "[" * 20_000 + "]" * 20_000 + "]", "a list inside a list"),
+        ("[" + "'" * 50_001 + "]", ""),
+        ("[" + "\\" * 50_001 + "]", "is no label"),
     ],
 )
 def test_what_cannot_be_read_is_named(cell: str, said: str) -> None:
@@ -183,6 +197,19 @@ def test_what_cannot_be_read_is_named(cell: str, said: str) -> None:
     assert said in message
     assert message.endswith("Likewise 1 more rows.")
     assert len(message) < 700
+
+
+@given(st.one_of(st.text(), st.text(alphabet="[](){}'\"\\,;| 01a.np_", max_size=30)))
+def test_any_text_is_read_or_refused_in_words(cell: str) -> None:
+    cell = cell.encode("utf-8", "replace").decode("utf-8")
+    for scheme in (
+        Lists("labels", ["a", "b"]),
+        Columns(["labels"]),
+        Categories({"labels": ["a"]}),
+        Soft(["labels"]),
+    ):
+        with suppress(LabelError):  # nothing else may be raised
+            assert scheme.targets(pa.table({"labels": [cell]})).shape == (1, len(scheme.names))
 
 
 def test_what_two_labels_cannot_tell_is_refused() -> None:
@@ -196,6 +223,19 @@ def test_what_two_labels_cannot_tell_is_refused() -> None:
     assert targets_of(["[0, 1]", "[1, 1]"], two, entries="hot") == [[0.0, 1.0], [1.0, 1.0]]
     with pytest.raises(LabelError, match=r"row 2: .*: these are ids, but row 1 holds '\[0, 0, 1\]'"):
         targets_of(["[0, 0, 1]", "2"])
+
+
+def test_signs_outside_the_alphabet() -> None:
+    names = ["🔥", "Überfall 🚒", "it's", 'a "b"', "a\\b"]
+    rows = [[names[0], names[2]], [names[1], names[3]], [names[4]]]
+    wanted = [[1, 0, 1, 0, 0], [0, 1, 0, 1, 0], [0, 0, 0, 0, 1]]
+    for cells in (
+        [str(row) for row in rows],
+        [json.dumps(row) for row in rows],
+        [json.dumps(row, ensure_ascii=False) for row in rows],
+        rows,
+    ):
+        assert targets_of(cells, names) == wanted
 
 
 def test_labels_that_are_numbers() -> None:

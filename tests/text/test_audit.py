@@ -62,6 +62,43 @@ def test_labels() -> None:
     assert result.without_positives == ("death",)
 
 
+def one_or_nothing(values: list[list[float]], names: list[str]) -> Audit:
+    table = pa.table(
+        {"text": [str(n) for n in range(len(values))], "lang": pa.nulls(len(values), pa.string())}
+    )
+    return audit(table, np.array(names), ["fire", "death", "never", "nothing"], np.array(values, np.float32))
+
+
+def test_labels_that_are_never_off_are_flagged_like_those_never_on() -> None:
+    result = one_or_nothing([[1, 1, 0, NAN], [1, 0, 0, NAN], [NAN, NAN, NAN, NAN]], ["train"] * 3)
+    assert result.without_negatives == ("fire", "nothing")
+    assert result.without_positives == ("never", "nothing")
+    assert result.splits["train"].unknown == 1
+    assert json.loads(json.dumps(result.to_dict()))["without_negatives"] == ["fire", "nothing"]
+    lines = shown(result)
+    rows = {name: next(line for line in lines.splitlines() if f"  {name} " in line) for name in result.labels}
+    assert "no negative in train, few" in rows["fire"]
+    assert "no positive in train, few" in rows["never"]
+    assert "nothing known in train, few" in rows["nothing"]
+    assert "train" not in rows["death"]
+    said = " ".join(lines.split())
+    assert "! no negative in train: 1 of 4 labels are never 0" in said
+    assert "labels.init_args.blank: 0" in said
+
+
+def test_messages_without_a_known_label_are_counted_with_the_option_that_may_read_them() -> None:
+    known = [1.0, 0, 0, 0]
+    result = one_or_nothing([known, [0.0, 1, 1, 1], [NAN] * 4, [NAN] * 4], ["train"] * 3 + ["test"])
+    assert (result.splits["train"].unknown, result.splits["test"].unknown) == (1, 1)
+    said = " ".join(shown(result).split())
+    assert "! no label is known of any message in test: a fit or test of it is refused" in said
+    result = one_or_nothing([known, [0.0, 1, 1, 1], [NAN] * 4], ["train"] * 3)
+    assert "! no label is known of 1 messages, which teach and test nothing. If an empty cell" in " ".join(
+        shown(result).split()
+    )
+    assert "!" not in shown(one_or_nothing([known, [0.0, 1, 1, 1]], ["train"] * 2))
+
+
 def test_few_begins_below_five_thousand() -> None:
     count = 5000
     table = pa.table({"text": [str(n) for n in range(count)], "lang": pa.nulls(count, pa.string())})

@@ -42,6 +42,7 @@ def watch(request: dict[str, Any], passed: Counter[str]) -> None:
     from tocsin.batches.messages import LabelledMessages
     from tocsin.models.stepping import StepsByHand
     from tocsin.training.checkpoints import BestCheckpoint
+    from tocsin.training.recorder import RunRecorder
 
     def point(name: str) -> Callable[[], None]:
         def pass_it() -> None:
@@ -62,6 +63,7 @@ def watch(request: dict[str, Any], passed: Counter[str]) -> None:
     wrapped(_EvaluationLoop, "_evaluation_step", point("validation"))
     wrapped(BestCheckpoint, "on_train_batch_start", point("step"))
     wrapped(BestCheckpoint, "save_now", point("save"))
+    wrapped(RunRecorder, "on_best_saved", point("scores"))
     wrapped(torch, "save", point("write"))
     wrapped(os, "replace", point("replace"))
     wrapped(os, "fsync", point("fsync"))
@@ -69,7 +71,6 @@ def watch(request: dict[str, Any], passed: Counter[str]) -> None:
 
 def child(request: dict[str, Any], passed: Counter[str]) -> int:
     os.chdir(request["cwd"])
-    # A test gives the minutes between checkpoints as seconds through the configuration; nothing here is timed.
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)

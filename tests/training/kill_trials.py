@@ -97,7 +97,7 @@ class Server:
     """The process that forks a child for each fit; see `kill_server.py`."""
 
     def __init__(self, top: Path) -> None:
-        environment = {**os.environ, "TOCSIN_PLUGINS": "off", "PYTHONWARNINGS": "ignore"}
+        environment = {**os.environ, "TOCSIN_PLUGINS": "off"}
         self.log = top / "server.log"
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
@@ -243,5 +243,7 @@ def _events(run: Path) -> dict[str, list[Any]]:
 
 
 def rows_of(run: Path) -> list[dict[str, str]]:
+    if not (run / "metrics.csv").exists():
+        return []
     with open(run / "metrics.csv", newline="") as file:
         return list(csv.DictReader(file))

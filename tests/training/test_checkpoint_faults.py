@@ -202,7 +202,7 @@ def test_no_room_for_a_save_costs_the_one_before_the_last(
     assert is_whole(folder / "last-previous.ckpt", 2)
 
 
-# Damage ----------------------------------------------------------------------------------------------------------------
+# Damage ------------------------------------------------------------------------------------------------------------
 
 
 def damages(content: bytes, generator: random.Random) -> bytes:

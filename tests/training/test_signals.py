@@ -58,7 +58,7 @@ def record(run: Path) -> dict[str, Any]:
     [
         (signal.SIGTERM, "micro-batch", 9, True),
         (signal.SIGINT, "validation", 2, True),
-        (signal.SIGTERM, "write", 1, True),
+        pytest.param(signal.SIGTERM, "write", 1, True, marks=pytest.mark.slow),
         pytest.param(signal.SIGHUP, "step", 1, True, marks=pytest.mark.slow),
         (signal.SIGTERM, "reading", 1, False),
     ],

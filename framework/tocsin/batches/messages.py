@@ -52,9 +52,9 @@ class LabelledMessages(LightningDataModule):
 
     Args:
         labels: The label scheme (linked from the top-level `labels` of a config).
-        train: File or files of messages (Parquet, CSV, TSV, JSON, Arrow; text also packed, as .csv.gz), folders of them, or
-            patterns such as events/*/tweets.csv, relative to data/ or to $TOCSIN_DATA. Without `validation` and `test`,
-            the splitter divides its rows into the three splits.
+        train: File or files of messages (Parquet, CSV, TSV, JSON, Arrow; text also packed, as .csv.gz), folders of
+            them, or patterns such as events/*/tweets.csv, relative to data/ or to $TOCSIN_DATA. Without `validation`
+            and `test`, the splitter divides its rows into the three splits.
         validation: File or files of the validation split; leave null where the splitter makes it.
         test: File or files of the test split; leave null where the splitter makes it.
         text: Column that holds the message.

@@ -29,6 +29,7 @@ __all__ = ["execute", "session", "short"]
 # Set by the first process for those that Lightning starts from it.
 _LAUNCHER = "TOCSIN_LAUNCHER"
 _ENDS_WITHIN = 30.0  # seconds that the other processes of a fit have to end after the first
+_FAILED_WITHIN = 5.0  # where an error ended it: they may wait for it without end
 _LOST_WORKER = re.compile(
     r"DataLoader worker \(pid\(?s?\)? ?[\d, ]+\)?.*(killed by signal|exited unexpectedly)"
 )
@@ -101,7 +102,7 @@ def execute(trainer: Trainer, verb: str, model: Any, data: Any, checkpoint: str 
         ConfigError: Lightning refuses a setting.
         TrainingError: A process or a worker of it is gone.
     """
-    others = _Others(trainer)
+    others, within = _Others(trainer), _FAILED_WITHIN
     watch = active()
     if watch is not None:
         others.join(watch)
@@ -116,6 +117,7 @@ def execute(trainer: Trainer, verb: str, model: Any, data: Any, checkpoint: str 
         if watch is not None:
             watch.obey()
         _say_where(trainer)
+        within = _ENDS_WITHIN
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
     except RuntimeError as error:
@@ -125,14 +127,15 @@ def execute(trainer: Trainer, verb: str, model: Any, data: Any, checkpoint: str 
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from stop
         raise
-    except BaseException:
+    except Interrupted:
+        within = _ENDS_WITHIN  # they have the signal, too
         if watch is not None:
             watch.leaving = watch.deferred = True
         raise
     finally:
         if watch is not None:
             watch.deferred = watch.pending is not None
-        others.end()
+        others.end(within)
 
 
 def _say_where(trainer: Trainer) -> None:
@@ -205,9 +208,9 @@ class _Others:
                 return None if not wait or self._processes else "Another process of this fit is gone."
             time.sleep(0.2)
 
-    def end(self) -> None:
-        """Wait for the others, and kill who does not end."""
-        until = time.monotonic() + _ENDS_WITHIN
+    def end(self, within: float) -> None:
+        """Wait so many seconds for the others, and kill who does not end."""
+        until = time.monotonic() + within
         for process in self._known():
             try:
                 process.wait(max(0.0, until - time.monotonic()))

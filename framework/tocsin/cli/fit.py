@@ -21,7 +21,7 @@ from tocsin.cli.verbs import CORE_VERBS
 from tocsin.errors import ConfigError
 from tocsin.escaping import rich_text, terminal_lines, terminal_text
 from tocsin.plugins.manager import load_plugins
-from tocsin.plugins.parsing import instantiate_with_names
+from tocsin.plugins.parsing import instantiate_with_names as instantiate
 from tocsin.plugins.registry import Registry
 from tocsin.text.progress import table_console
 from tocsin.training.checkpoints import BestCheckpoint
@@ -74,7 +74,7 @@ def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> in
     if continued is not None and continued.completed:
         print(_completed(continued.folder))
         return 0
-    built = instantiate_with_names(call.parser, call.config, registry)
+    built = instantiate(call.parser, call.config, registry)
     if verb == "test":
         built.model.chain = chain_beside(Path(str(call.config.ckpt_path)), registry)
     run = (

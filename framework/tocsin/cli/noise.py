@@ -21,6 +21,8 @@ _REMARKS = [
     "The number of training batches .* is smaller than the logging interval",
     # A test run has no checkpoint callback on purpose.
     "Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided",
+    # Lightning's table of layers estimates their size for 32 bits alone.
+    "Precision .* is not supported by the model summary",
     # torch 2.13 deprecates what Lightning 2.6 calls.
     "`isinstance.treespec, LeafSpec.` is deprecated",
     # Our samplers share the messages between devices; workers would copy the memory-mapped token cache's pages.

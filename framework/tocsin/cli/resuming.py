@@ -199,7 +199,14 @@ def _compare_configs(folder: Path, now: str, *, strict: bool) -> list[str]:
     refused: list[str] = []
     for key in changed:
         line = f"  {key}: {_short(before.get(key))} then, {_short(after.get(key))} now"
-        if _below(key, _WITHOUT_EFFECT):
+        if key not in before or key not in after:
+            # An option that one of the two versions of Tocsin does not have; another class is named by its path.
+            said.append(
+                f"  {key}: {_short(after[key])} now"
+                if key in after
+                else f"  {key}: {_short(before[key])} then"
+            )
+        elif _below(key, _WITHOUT_EFFECT):
             refused.append(f"{line} (without effect: what it set is part of the checkpoint)")
         else:
             (said if _below(key, _FREE) else refused).append(line)

@@ -169,7 +169,7 @@ class Categories(LabelScheme):
 
     def _hint(self, column: str, value: object) -> str:
         text = _text(value)
-        if looks_like_a_list(text) and set(readings(text)[-1]) & set(self._values[column]):
+        if looks_like_a_list(text) and set(readings(text)[0][-1]) & set(self._values[column]):
             return (
                 "Several labels in one column are read by the label scheme Lists: labels: {class_path: Lists, "
                 f"init_args: {{column: {column}, names: […]}}}}"

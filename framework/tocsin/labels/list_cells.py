@@ -13,10 +13,8 @@ SEPARATORS = (";", "；", "|", "\n", "\t", ",", "，", "、", "،")
 """Looked for in this order: a sign later in it may stand inside what an earlier one separates."""
 
 _CLOSED_BY = {"[": "]", "(": ")", "{": "}"}
-_CALL = re.compile(
-    r"(?:np\.|numpy\.)?(?:array|set|frozenset|list|tuple)\((.*?)(?:,\s*dtype=[^()\]]*)?\)", re.DOTALL
-)
-_SCALAR = re.compile(r"(?:np|numpy)\.\w+\((.*)\)", re.DOTALL)
+_CALL = re.compile(r"(?:np\.|numpy\.)?(?:array|set|frozenset|list|tuple)\(")
+_SCALAR = re.compile(r"(?:np|numpy)\.\w+\(([^()]*)\)")
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"", re.DOTALL)
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|.)", re.DOTALL)
 _BARE = re.compile(r"[^,;|]+")
@@ -24,7 +22,7 @@ _GAP = re.compile(r"[\s,;|]*")
 _INTEGER = re.compile(r"[+-]?\d{1,18}(?:\.0*)?")
 
 
-def readings(cell: object, separator: str | None = None) -> list[list[object]]:
+def readings(cell: object, separator: str | None = None) -> tuple[list[list[object]], str]:
     """Return what a cell may list, the plainest reading first; the last is what it is if none holds known names only.
 
     Args:
@@ -32,26 +30,30 @@ def readings(cell: object, separator: str | None = None) -> list[list[object]]:
         separator: What stands between two entries of a text; None tries the usual signs and brackets.
 
     Returns:
-        Lists of texts (without white space at their ends), numbers, booleans and None; none with nested lists.
+        Lists of texts (without white space at their ends), numbers, booleans and None, none nested; and what is wrong
+        with a text that has brackets around it but cannot be taken apart, else "".
 
     Raises:
-        ValueError: It lists something else, or its brackets and quotes do not fit; says what.
+        ValueError: It lists something else; says what.
     """
     if isinstance(cell, list | tuple):
-        return [[_entry(value) for value in cell]]
+        return [[_entry(value) for value in cell]], ""
     if not isinstance(cell, str):
-        return [[_entry(cell)]]
+        return [[_entry(cell)]], ""
     text = cell.strip()
     if separator is not None:
-        return [[part.strip() for part in text.split(separator)]]
+        return [[part.strip() for part in text.split(separator)]], ""
     found: list[list[object]] = [[text]]
     sign = next((sign for sign in SEPARATORS if sign in text), None)
     if sign is not None:
         found.append([part.strip() for part in text.split(sign)])
     inside = _inside(text)
     if inside is not None:
-        found.append(_entries(inside))
-    return found
+        try:
+            found.append(_entries(inside))
+        except ValueError as error:
+            return found, str(error)
+    return found, ""
 
 
 def looks_like_a_list(text: str) -> bool:
@@ -86,10 +88,14 @@ def _entry(value: object) -> object:
 
 def _inside(text: str) -> str | None:
     """Return what stands between the brackets around a text; None where there are none."""
-    call = _CALL.fullmatch(text)
-    if call is not None:
-        inner = call[1].strip()
-        return inner if not inner else _inside(inner)
+    call = _CALL.match(text)
+    if call is not None and text.endswith(")"):
+        text = text[call.end() : -1].strip()
+        kind = text.rfind("dtype=")  # as NumPy shows arrays
+        if kind > 0 and not set("[](){}") & set(text[kind:]):
+            text = text[:kind].rstrip(" ,\n")
+        if not text:
+            return ""
     if len(text) >= 2 and _CLOSED_BY.get(text[0]) == text[-1]:
         return text[1:-1].strip()
     return None
@@ -103,7 +109,7 @@ def _entries(text: str) -> list[object]:
         quoted = _QUOTED.match(text, at)
         if quoted is not None:
             raw = quoted[1] if quoted[1] is not None else quoted[2]
-            found.append(_ESCAPE.sub(_unescaped, raw).strip())
+            found.append(_joined(_ESCAPE.sub(_unescaped, raw)).strip())
             end = quoted.end()
             if end < len(text) and not (text[end].isspace() or text[end] in ",;|"):
                 raise ValueError("a quote is closed in the middle of an entry")
@@ -143,3 +149,8 @@ def _unescaped(found: re.Match[str]) -> str:
     if len(sign) > 1:
         return chr(int(sign[1:], 16))
     return _NAMED.get(sign, sign if sign in "'\"\\/" else found[0])
+
+
+def _joined(text: str) -> str:
+    """Return a text in which two halves of a surrogate pair, as JSON escapes an emoji, are one character."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

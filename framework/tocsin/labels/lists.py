@@ -142,10 +142,10 @@ class Lists(LabelScheme):
 
     def _collect(self, cell: object, entries: dict[str, object]) -> None:
         try:
-            listed = readings(cell, self._separator)[-1] if not _is_blank(cell) else []
+            several, fault = readings(cell, self._separator)
         except ValueError:
             return  # targets() names the row
-        for entry in listed:
+        for entry in [] if fault or _is_blank(cell) else several[-1]:
             text = _name(entry)
             if text and word(text) not in self._unknown | self._negative:
                 entries.setdefault(text, entry)
@@ -193,8 +193,10 @@ class Lists(LabelScheme):
         blank_L = np.full(len(self.names), self._blank, np.float32)
         if _is_blank(cell) and not (isinstance(cell, str) and cell.strip() in self.names):
             return blank_L, ""
-        several = readings(cell, self._separator)
+        several, fault = readings(cell, self._separator)
         listed = several[-1]
+        if fault and all(self._as_names(one) is None for one in several):
+            raise ValueError(fault)
         if not listed:
             return np.zeros(len(self.names), np.float32), ""
         if all(entry == "" for entry in listed):

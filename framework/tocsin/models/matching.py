@@ -1,5 +1,6 @@
 """What a student's vectors of held-out pairs are worth, by language. Axes: N pairs, U English sentences, D width."""
 
+import sys
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -118,8 +119,10 @@ def figures(
         mine = np.flatnonzero((langs[rows] == lang) & seen)
         if not len(mine):
             continue
-        mse[str(lang)] = float(error_N[mine].mean())
+        # One object however many validations name it: a pickle of the history then holds it once.
+        name = sys.intern(str(lang))
+        mse[name] = float(error_N[mine].mean())
         once = mine[np.sort(np.unique(english[rows[mine]], return_index=True)[1])]
-        matching[str(lang)] = match(text_ND[once], english_UD[at[once]]).mean
-        counts[str(lang)] = len(once)
+        matching[name] = match(text_ND[once], english_UD[at[once]]).mean
+        counts[name] = len(once)
     return Figures(step, matching, mse, counts)

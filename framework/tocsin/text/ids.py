@@ -71,9 +71,9 @@ class IdColumn:
         if self._lossy:
             example, row = self._example
             warnings.warn(
-                f"{self._path}: {self._lossy:,} of {self._rows:,} ids in column {self._name!r} lost digits on their way "
-                f"through a floating-point number or a spreadsheet, such as {example} in row {row}: several messages may "
-                f"have one id, and no other file has it. {_HINT}",
+                f"{self._path}: {self._lossy:,} of {self._rows:,} ids in column {self._name!r} lost digits on their "
+                f"way through a floating-point number or a spreadsheet, such as {example} in row {row}: several "
+                f"messages may have one id, and no other file has it. {_HINT}",
                 DataWarning,
                 stacklevel=2,
             )
@@ -82,8 +82,8 @@ class IdColumn:
 def lossy_ids(ids: pa.Array | pa.ChunkedArray) -> tuple[int, int]:
     """Return how many ids lost digits, and where the first of them stands.
 
-    An id has lost digits if it is written as a floating-point number beyond 2**53. Where three or more ids have 16 to 19
-    digits, they have if all of these are multiples of 128, as whole floats are, or all end in four zeros, as a
+    An id has lost digits if it is written as a floating-point number beyond 2**53. Where three or more ids have 16 to
+    19 digits, they have if all of these are multiples of 128, as whole floats are, or all end in four zeros, as a
     spreadsheet leaves them.
     """
     strings = ids.cast(pa.string())

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tocsin.batches.position import total_steps
 from tocsin.errors import CheckpointError, ConfigError
-from tocsin.training.checkpoint_files import RUN_KEY, AtomicCheckpointIO, manifest_path
+from tocsin.training.checkpoint_files import RUN_KEY, AtomicCheckpointIO, CheckpointWarning, manifest_path
 from tocsin.training.checkpoint_format import read_footer
 from tocsin.training.random_states import random_states
 from tocsin.training.resume import Resumed, add_run_state
@@ -88,6 +88,7 @@ class BestCheckpoint(ModelCheckpoint):
         """Give back the metrics that the checkpoint had, where the fit goes on from one."""
         if self._resumed is not None:
             self._resumed.restore_logged(trainer)
+            self._renew_last(trainer)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say so when there will be no best checkpoint."""
@@ -225,6 +226,20 @@ class BestCheckpoint(ModelCheckpoint):
         self._saved_at = total_steps(trainer)
         self._saved_time = time.monotonic()
 
+    def _renew_last(self, trainer: pl.Trainer) -> None:
+        """After a kill between best.ckpt and last.ckpt, let the last be the newest: no step may be left to save."""
+        files, taken, last = trainer.strategy.checkpoint_io, trainer.ckpt_path, Path(self._path("last"))
+        if not trainer.is_global_zero or not isinstance(files, AtomicCheckpointIO) or not taken:
+            return
+        if Path(taken).absolute().parent != last.absolute().parent or Path(taken).name == last.name:
+            return
+        try:
+            footer = read_footer(last)
+        except (OSError, CheckpointError):
+            footer = None
+        if footer is None or footer.save < self._saves:
+            files.duplicate(taken, last)
+
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
@@ -243,7 +258,8 @@ class BestCheckpoint(ModelCheckpoint):
         if state is None:
             rank_zero_warn(
                 "The checkpoint holds no random states and no position in the curves (another program or an earlier "
-                "version wrote it): the fit goes on, but differs from one that was never stopped."
+                "version wrote it): the fit goes on, but differs from one that was never stopped.",
+                category=CheckpointWarning,
             )
             return
         self._resumed = Resumed(state)
@@ -272,7 +288,10 @@ class BestCheckpoint(ModelCheckpoint):
         except (OSError, CheckpointError) as error:
             fault = f"cannot be read ({error})"
         if fault:
-            rank_zero_warn(f"{path} {fault}: the next validation makes a new best checkpoint.")
+            rank_zero_warn(
+                f"{path} {fault}: the next validation makes a new best checkpoint.",
+                category=CheckpointWarning,
+            )
             return
         self.best_model_score = self.kth_value = score
         self.current_score = state_dict.get("current_score")

@@ -23,6 +23,10 @@ from tocsin.files import FullDiskWarning, fsync_path, whole_file
 __all__ = ["RunCsvLogger", "RunTensorBoardLogger"]
 
 
+class CurvesWarning(UserWarning):
+    """Curves that are not whole."""
+
+
 class _Surviving:
     """Stops writing at the first OSError, says so once, and goes on as a logger that writes nothing."""
 
@@ -182,7 +186,8 @@ class _Rows(ExperimentWriter):
         kept = self._written(wanted)
         if len(kept) < wanted:
             rank_zero_warn(
-                f"{self.path} has {len(kept):,} of the {wanted:,} rows that the checkpoint counts; the curve goes on."
+                f"{self.path} has {len(kept):,} of the {wanted:,} rows that the checkpoint counts; the curve goes on.",
+                category=CurvesWarning,
             )
         self.rows, self.metrics_keys = len(kept), [str(name) for name in position.get("columns", [])]
         if kept:

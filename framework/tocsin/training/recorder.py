@@ -78,7 +78,7 @@ class RunRecorder(Callback):
         """Write the configuration and open the record."""
         if not trainer.is_global_zero:
             return
-        if self.config is not None:
+        if self.config is not None and not (self.run.path / "config.yaml").exists():
             self._guarded("config.yaml", self._write_config)
         self.run.begin()
         self._record = self.run.record
@@ -94,6 +94,9 @@ class RunRecorder(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record what the data module can tell by now, and the pairs that are held out."""
         self._describe_data(trainer)
+        # Of a resumed run only now: a configuration that was refused is not the run's.
+        if trainer.is_global_zero and self.config is not None:
+            self._guarded("config.yaml", self._write_config)
         data = getattr(trainer, "datamodule", None)
         if trainer.is_global_zero and isinstance(data, ServesPairs):
             self._guarded("pairs/validation.parquet", lambda: self._write_pairs(data))

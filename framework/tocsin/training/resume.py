@@ -60,6 +60,7 @@ def add_run_state(
     _settle_counters(checkpoint["loops"]["fit_loop"], trainer, epoch, steps, repeats)
     # The epoch of the last step, as Lightning's own savers have it, which save before that epoch is counted.
     checkpoint["epoch"] = epoch if steps else max(0, epoch - 1)
+    # Lightning offers no way to read or set what callbacks and the bar last saw, nor the step that curves count.
     connector = trainer._logger_connector
     checkpoint[RUN_KEY] = {
         "format": _FORMAT,
@@ -139,6 +140,7 @@ class Resumed:
 
     def restore_logged(self, trainer: pl.Trainer) -> None:
         """Put back the metrics that callbacks look at, and whether the fit had stopped by its own rule."""
+        # `callback_metrics` and the like give copies: these dicts are what a validation fills.
         connector, logged = trainer._logger_connector, self.state["logged"]
         device = trainer.strategy.root_device
         for into, values in (
@@ -167,6 +169,7 @@ class Resumed:
         if missing:
             rank_zero_warn(f"Not restored: {', '.join(missing)}. Dropout goes on with other random numbers.")
         if not self.before_validation:
+            # Lightning counts one more where a validation was due at the step of the checkpoint.
             trainer.fit_loop.epoch_loop._batches_that_stepped = int(self.state["stepped"])
 
 
@@ -252,6 +255,7 @@ def _restore_metrics(module: pl.LightningModule, states: dict[str, Any]) -> None
                     else value.to(metric.device)
                 )
                 setattr(metric, key, moved)
+            # torchmetrics warns of a metric without updates, and keeps its last result.
             metric._update_count = states[name]["updates"]
             metric._computed = None
 
@@ -285,6 +289,7 @@ def _results_of(trainer: pl.Trainer) -> dict[str, Any]:
 
 
 def _restore_results(trainer: pl.Trainer, states: dict[str, Any]) -> None:
+    # The records are Lightning's own classes: made otherwise, the next `log` of that name would refuse them.
     collection, device = trainer.fit_loop.epoch_loop._results, trainer.strategy.root_device
     for key, state in states.items():
         meta = _Metadata(**state["meta"], reduce_fx=state["reduce"])
