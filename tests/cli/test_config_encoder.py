@@ -93,7 +93,7 @@ def test_a_student_from_a_folder_leaves_out_what_follows_the_pooling(place: Path
     [
         (None, "There is no configuration file"),
         ("[]", "a mapping with data and model is wanted"),
-        ("model: {model: 1", "cannot be read"),
+        ("model: {model: 1", "a.yaml: line 1: expected"),
         ("model: {class_path: Distiller}", r"model\.init_args\.encoder is missing"),
         (DISTILLER.replace("TransformerEncoder", "TransformerEncodr"), "Did you mean 'TransformerEncoder'"),
         (DISTILLER.replace("keep_layers", "keep_layrs"), "keep_layrs"),
