@@ -235,7 +235,7 @@ def test_what_is_known_of_the_pairs_stands_in_the_record_and_the_table(
 ) -> None:
     data = data_of(files, cache, tokenizer, max_length=5)
     record = data.provenance()
-    assert set(record["files"]) == set(files.values())
+    assert set(record["files"]) == {Path(name).name for name in files.values()}
     assert record["pairs"]["train"] == data.counts().get("train")
     assert record["truncated"]["text-train"] == int(data._store("text-train").truncated.sum()) > 0
     from rich.console import Console

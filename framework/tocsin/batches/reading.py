@@ -98,7 +98,7 @@ def assemble_corpus(
         )
     except DataError as error:
         if advice := _advice(labels, error, reader):
-            raise DataError(f"{error}. {advice}") from None
+            raise DataError(f"{error} {advice}") from None
         raise
     table = messages.table
     facts = {

@@ -128,7 +128,7 @@ def instantiate(parser: Any, config: Any, registry: Registry) -> Any:
             raise ConfigError(f"{what} cannot be built: {missing}") from error
         if component is None:
             raise
-        where = source or component.__module__.partition(".")[0]
+        where = registry.origin(component) if source else component.__module__.partition(".")[0]
         raise ConfigError(f"{component.__name__} ({where}) cannot be built: {described(cause)}.") from error
 
 
