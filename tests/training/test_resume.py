@@ -124,7 +124,7 @@ def fit(
         random.seed(99)
         np.random.seed(99)
     best = BestCheckpoint(every_minutes=1e-9, dirpath=str(folder / "checkpoints"))
-    stopping = EarlyStopping("validation/macro_roc_auc", mode="max", patience=3)
+    stopping = EarlyStopping("validation/macro_roc_auc", mode="max", patience=options.pop("patience", 3))
     trainer = Trainer(
         accelerator="cpu",
         devices=1,
@@ -283,10 +283,10 @@ def test_positions_are_counted_from_the_trainer(tmp_path: Path) -> None:
 
 
 def test_a_fit_that_early_stopping_ended_stays_ended(tmp_path: Path) -> None:
-    trainer, _ = fit(tmp_path, None, max_epochs=9)
+    trainer, _ = fit(tmp_path, None, max_epochs=20, patience=1)
     ended = trainer.global_step
-    assert ended < 72
-    again, _ = fit(tmp_path, None, tmp_path / "checkpoints" / "last.ckpt", max_epochs=9)
+    assert ended < 160
+    again, _ = fit(tmp_path, None, tmp_path / "checkpoints" / "last.ckpt", max_epochs=20, patience=1)
     assert again.global_step == ended
-    longer, _ = fit(tmp_path, None, tmp_path / "checkpoints" / "last.ckpt", max_epochs=10)
+    longer, _ = fit(tmp_path, None, tmp_path / "checkpoints" / "last.ckpt", max_epochs=21, patience=1)
     assert longer.global_step > ended
