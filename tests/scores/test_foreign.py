@@ -226,3 +226,10 @@ def test_an_error_quotes_no_row(tmp_path: Path, text: str) -> None:
     with pytest.raises(DataError, match="Expected 3 columns") as refused:
         ScoresTable.read(written(tmp_path / "scores.csv", text))
     assert "secret" not in str(refused.value)
+
+
+def test_a_torn_quote_in_the_header_is_a_data_error(tmp_path: Path) -> None:
+    path = tmp_path / "scores.tsv"
+    path.write_text('"id\tprob.water\ttarget.water\tlang\nm1\t.5\t1\teng"\t\tfra\n')
+    with pytest.raises(DataError):
+        ScoresTable.read(path)

@@ -170,7 +170,8 @@ def _read_csv(path: Path, delimiter: str) -> pa.Table:
             cells = [None if cell is None else original_cell(cell) for cell in column.to_pylist()]
             column = pa.chunked_array([pa.array(cells, pa.string())])
         table = table.set_column(place, original_cell(field.name), column)
-    if "lang" in text:
+    # A torn quote makes other names of the header than its line shows.
+    if "lang" in text and table.column_names.count("lang") == 1:
         place = table.column_names.index("lang")
         known = pc.if_else(pc.equal(table["lang"], ""), pa.scalar(None, pa.string()), table["lang"])
         table = table.set_column(place, "lang", known)
