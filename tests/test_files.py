@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from tocsin.files import cache_folder, one_writer, whole_file, whole_folder
+from tocsin.files import cache_folder, one_writer, whole_file, whole_folder, write_text
 
 
 def test_the_cache_lies_where_the_variable_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,3 +146,17 @@ def test_a_killed_writer_leaves_no_lock_behind(tmp_path: Path) -> None:
         with one_writer(target):
             pass
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("number", "told"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_file_system_that_cannot_sync_folders_is_no_broken_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: bool
+) -> None:
+    def fsync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.fsync", fsync)
+    with pytest.raises(OSError, match=os.strerror(number)) if told else nullcontext():
+        write_text(tmp_path / "a", "b")
+    assert (tmp_path / "a").read_text() == "b"

@@ -42,10 +42,10 @@ def bundle(whole: Path, tmp_path: Path) -> Path:
 
 def refused(folder: Path, wanted: str) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(BundleError, match=wanted):
         tocsin.load(folder)
-    assert time.perf_counter() - start < SECONDS
+    assert time.process_time() - start < SECONDS
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < MEGABYTES
 
 
@@ -106,6 +106,7 @@ def _canary(plain: dict[str, Any]) -> dict[str, Any]:
         (setting("config.json", custom_pipelines={"p": {"impl": "x.Y"}}), "names code of its own"),
         (setting("config.json", quantization_config={"quant_method": "x"}), "names code of its own"),
         (setting("config.json", anything="owner/model"), "may be a path or a name on a hub"),
+        (setting("config.json", attn_implementation="owner/kernel", z=[0] * 100_001), "so many|as code"),
         (setting("tokenizer_config.json", tokenizer_file="/etc/passwd"), "a path; it is not followed"),
         (setting("tokenizer_config.json", vocab_file="../../x"), "a path; it is not followed"),
         (setting("tokenizer_config.json", tokenizer_class="os.system"), "the name of a class of transformers"),

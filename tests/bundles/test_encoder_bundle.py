@@ -78,6 +78,20 @@ def test_tocsin_gives_the_students_vectors(made: tuple[Path, Any]) -> None:
         load_bundle(folder, load_plugins(roles=ROLES))
 
 
+def test_its_own_files_are_looked_at_whatever_its_folder_is_called(
+    made: tuple[Path, Any], tmp_path: Path
+) -> None:
+    folder, _ = made
+    (tmp_path / "other.safetensors").write_bytes(b"torn")
+    copy = shutil.copytree(folder, tmp_path / "encoder")
+    assert tocsin.load(copy).encode(TEXTS).shape[0] == len(TEXTS)
+    path = copy / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-8])
+    note_checksums(copy)
+    with pytest.raises(BundleError, match=r"model\.safetensors is torn"):
+        tocsin.load(copy)
+
+
 def test_transformers_gives_them(made: tuple[Path, Any]) -> None:
     from transformers import AutoModel, AutoTokenizer
 

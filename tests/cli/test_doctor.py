@@ -9,6 +9,7 @@ from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from tests.plugins.distributions import Install, installer
 from tocsin.cli import doctor_installation
 from tocsin.cli.main import main
 from tocsin.files import cache_folder
+from tocsin.models.vector_store import VectorStore
 from tocsin.plugins.discovery import GROUP
 
 Doctor = Callable[..., tuple[int, str]]
@@ -289,3 +291,15 @@ def test_a_check_that_fails_is_a_problem_and_the_others_go_on(
     assert code == 1
     assert "Torch cannot be checked: RuntimeError: the driver is too old" in said
     assert "the cache is empty" in said
+
+
+def test_a_damaged_block_of_a_teachers_vectors_is_found(install: Install, doctor: Doctor) -> None:
+    store = VectorStore(cache_folder("teachers", "one"), 8)
+    with store.writing() as append:
+        append(["a", "b"], np.ones((2, 8), np.float32))
+    assert "damaged blocks" not in doctor()[1]
+    path = store.folder / "vectors"
+    path.write_bytes(b"\xff" + path.read_bytes()[1:])
+    code, said = doctor()
+    assert code == 1
+    assert "has 1 damaged blocks of vectors, of 1 It is made anew" in said

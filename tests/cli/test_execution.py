@@ -97,3 +97,8 @@ def test_a_killed_run_has_a_record_from_its_beginning(tmp_path: Path) -> None:
     assert read_run(run.path).status == "running"
     run.close()
     assert read_run(run.path).status == "killed"
+
+
+def test_a_record_keeps_no_folder_of_the_machine_in_its_command(tmp_path: Path) -> None:
+    _, record = ended(tmp_path, TrainingError("no"), ("--config", str(tmp_path / "c.yaml")))
+    assert record["go_on"] == "tocsin fit --config c.yaml"

@@ -108,11 +108,20 @@ def test_names_that_are_found_stand_in_the_runs_config(
     assert config["labels"]["init_args"]["names"] == ["fire", "food", "water"]
     table = ScoresTable.read(run / "scores" / "validation.parquet")
     assert table.labels == ("fire", "food", "water")
+    # The first command again goes on with the run: the names that it found are no other configuration.
+    record = json.loads((run / "provenance.json").read_text())
+    (run / "provenance.json").write_text(json.dumps({**record, "status": "failed"}))
+    capsys.readouterr()
+    assert main(["fit", "--resume", "auto", *given]) == 0
+    assert f"Resuming tiny/{run.resolve().name} from last.ckpt" in capsys.readouterr().out
     # Another file cannot change them: a label that it does not know is refused, one that it lacks is kept.
     write(work, [{**row, "tags": ["food"] if "food" in row["tags"] else []} for row in rows], scheme)
     assert main(["test", "--config", str(run / "config.yaml")]) == 0
     test = ScoresTable.read(work / "runs" / "tiny" / "latest-test" / "scores" / "test.parquet")
     assert test.labels == table.labels
+    # Scores say of which checkpoint they are, whichever verb made them.
+    assert len(table.metadata["checkpoint"]) == 64
+    assert test.metadata["checkpoint"] == table.metadata["checkpoint"]
     capsys.readouterr()
     assert main(["audit", *given, "--labels.init_args.names", "[food, fire]", "--json"]) == 0
     assert list(json.loads(capsys.readouterr().out)["labels"]) == ["food", "fire"]

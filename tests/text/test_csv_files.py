@@ -371,10 +371,10 @@ class TestPacked:
 @pytest.mark.parametrize("size", [17 << 20, 40 << 20])
 def test_a_cell_beyond_the_limit_is_refused_at_once(tmp_path: Path, size: int) -> None:
     path = write(tmp_path / "m.csv", b'id,text\n0,a\n1,"' + b"x " * (size // 2) + b'"\n2,b\n')
-    begin = time.monotonic()
+    begin = time.process_time()
     with pytest.raises(DataError, match="longer than 16 MB"):
         texts(path)
-    assert time.monotonic() - begin < 5
+    assert time.process_time() - begin < 5
 
 
 def test_a_quote_that_nothing_closes_names_its_line(tmp_path: Path) -> None:

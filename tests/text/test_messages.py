@@ -284,3 +284,13 @@ def test_mojibake_is_said(tmp_path: Path, text: str, said: bool) -> None:
             warnings.simplefilter("always")
             assert read(path).table["text"].to_pylist() == [text]
         assert [one.category for one in caught] == ([DataWarning] if said else [])
+
+
+def test_a_row_with_two_faults_is_left_out_once(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_bytes(b"id,text\n1,fire\n\xe9,\xe9\n3,food\n")
+    found = read_messages(
+        [path], text="text", id="id", lang=None, cleaner=NoCleaner(), on_empty="drop", on_error="skip"
+    )
+    assert found.table["id"].to_pylist() == ["1", "3"]
+    assert [error.row for error in found.skipped] == [2]

@@ -107,12 +107,12 @@ def test_no_other_exception(tmp_path: Path, count: int) -> None:
             path.write_bytes(mutated(chance, contents[name]))
             reader = chance.choice([*READERS.get(name, []), reader_for(path)])
             on_bad_row = (lambda _: None) if number % 2 else None
-            begin = time.monotonic()
+            begin = time.process_time()
             try:
                 rows = sum(batch.num_rows for batch in reader.batches(path, ["id", "text"], on_bad_row))
                 read += rows > 0
             except DataError as error:
                 unnamed += [] if str(path) in str(error) else [str(error)]
-            assert time.monotonic() - begin < 20
+            assert time.process_time() - begin < 20
     assert not unnamed
     assert read > count / 20, "some files are read all the same"

@@ -8,17 +8,20 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from tests.builders import message_file, quiet_trainer, tiny_classifier, tiny_data, tiny_encoder
-from tocsin.bundles.callback import where_there_is_room
-from tocsin.checksums import check_cache_room
+from tocsin.bundles.callback import _of_checkpoint, where_there_is_room
+from tocsin.cache_entries import check_cache_room
 from tocsin.errors import CheckpointError, ConfigError, DataError
 from tocsin.files import FullDiskWarning, is_no_room
+from tocsin.scores.table import ScoresTable
 from tocsin.training import disk, fallback
 from tocsin.training.checkpoints import BestCheckpoint
 from tocsin.training.disk import DiskCheck
@@ -149,7 +152,7 @@ def tiny_built(folder: Path) -> Any:
 
 
 def test_a_cache_without_room_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tocsin.checksums.free_bytes", lambda folder: 100)
+    monkeypatch.setattr("tocsin.cache_entries.free_bytes", lambda folder: 100)
     path = message_file(tmp_path / "m.parquet")
     tiny_encoder(tmp_path / "encoder")
     with pytest.raises(DataError, match=r"the cache has 0\.0 MB of room.*TOCSIN_CACHE"):
@@ -160,3 +163,13 @@ def test_a_cache_without_room_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_place_of_a_stand_in_is_named_after_the_run(tmp_path: Path, elsewhere: Path) -> None:
     target = tmp_path / "runs" / "floods" / "2026-fit" / "checkpoints" / "last.ckpt"
     assert fallback._stand_in(target) == elsewhere / "tocsin-floods-2026-fit" / "checkpoints" / "last.ckpt"
+
+
+def test_scores_of_an_earlier_best_are_not_those_of_one_in_memory() -> None:
+    table = ScoresTable(ids=["a"], labels=("x",), probabilities_NL=np.full((1, 1), 0.5))
+    assert _of_checkpoint(table, {}) is table
+    earlier = replace(table, metadata={"checkpoint": "0" * 64})
+    assert _of_checkpoint(earlier, {"checkpoint": "0" * 64}) is earlier
+    for facts in ({}, {"checkpoint": "1" * 64}):
+        with pytest.warns(UserWarning, match="of another checkpoint"):
+            assert _of_checkpoint(earlier, facts) is None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -148,3 +149,12 @@ def test_runs_need_neither_torch_nor_lightning() -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert answer.stdout == "[]\n"
+
+
+def test_arguments_that_are_no_unicode_do_not_stop_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tocsin", "fit", "--config", "caf\udce9.yaml"])
+    run = start_run("floods", "fit", tmp_path)
+    run.close()
+    assert "caf\udce9" in json.loads((run.path / "provenance.json").read_text())["command"]

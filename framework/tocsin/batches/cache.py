@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tocsin.checksums import CHECKSUM_BYTES, cached_file, check_cache_room
+from tocsin.cache_entries import cached_file, check_cache_room
+from tocsin.checksums import CHECKSUM_BYTES
 from tocsin.errors import ConfigError
 from tocsin.text.messages import iterate_strings
 

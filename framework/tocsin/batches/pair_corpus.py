@@ -37,7 +37,7 @@ class PairCorpus:
     numbers from there to E: no sentence is in both.
 
     Args:
-        folder: The folder, checked (`tocsin.checksums.cached_folder`).
+        folder: The folder, checked (`tocsin.cache_entries.cached_folder`).
 
     Attributes:
         counts: Pairs by source, language and filter.

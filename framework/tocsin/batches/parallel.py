@@ -29,7 +29,7 @@ from tocsin.batches.rows import StepLoader
 from tocsin.batches.sentences import PairStep, SentencePass
 from tocsin.batches.settings import check_pair_settings, check_share, packs_passes, pass_budget
 from tocsin.batches.unknown import check_unknown, unknown_share
-from tocsin.checksums import cached_folder, check_cache_room
+from tocsin.cache_entries import cached_folder, check_cache_room
 from tocsin.errors import ConfigError
 from tocsin.files import cache_folder
 from tocsin.privacy import with_shown_paths

@@ -186,7 +186,8 @@ def checkpoint_facts(trainer: Trainer, step: int | None) -> dict[str, str]:
 def _of_checkpoint(table: ScoresTable, facts: dict[str, str]) -> ScoresTable | None:
     """The validation scores where they are those of the bundle's checkpoint, or do not say; else None, aloud."""
     told = table.metadata.get("checkpoint")
-    if told is None or told == facts.get("checkpoint", told):
+    # A best checkpoint that has no room on any disk has no digest here, and what lies there is of an earlier one.
+    if told is None or told == facts.get("checkpoint"):
         return table
     rank_zero_warn(
         "The validation scores are of another checkpoint than the bundle is made of, so its model card shows no "

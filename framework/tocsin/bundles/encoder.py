@@ -25,7 +25,7 @@ from tocsin.bundles.files import (
     save_tensors,
     save_tokenizer,
 )
-from tocsin.bundles.load import Finder, build_component, check_network_files, loading
+from tocsin.bundles.load import Finder, build_component, check_all_tensors, check_network_files, loading
 from tocsin.bundles.manifest import (
     DAMAGE,
     ONLY_VECTORS,
@@ -239,6 +239,7 @@ def load_encoder_bundle(folder: str | Path, registry: Finder, device: str = "cpu
     manifest = _read(folder)
     check_bundle(folder)
     check_network_files(folder)
+    check_all_tensors(folder)
     pooling = build_component(registry, "pooling", manifest.pooling)
     encoder = TransformerEncoder(str(folder), prompt=manifest.prompt)
     projection: nn.Linear | None = None

@@ -36,6 +36,7 @@ __all__ = [
     "Finder",
     "Predictions",
     "build_component",
+    "check_all_tensors",
     "check_columns",
     "check_network_files",
     "load_bundle",
@@ -151,6 +152,7 @@ def open_bundle(
         check_bundle(folder)
     inner = folder / manifest.encoder
     check_network_files(inner)
+    check_all_tensors(folder)
     head = build_component(registry, "head", manifest.head)
     pooling = None if manifest.pooling is None else build_component(registry, "pooling", manifest.pooling)
     cleaner = build_component(registry, "cleaner", manifest.cleaner)
@@ -262,7 +264,18 @@ def check_network_files(folder: Path) -> None:
             raise BundleError(f"{folder} lacks {name}; the bundle is incomplete. Copy the whole folder.")
     try:
         check_model_files(folder)
-        for path in (folder.parent if folder.name == "encoder" else folder).glob("*.safetensors"):
+    except ConfigError as error:
+        raise BundleError(str(error)) from error
+
+
+def check_all_tensors(folder: Path) -> None:
+    """Look at the header of each safetensors file of a bundle, those in its folders among them.
+
+    Raises:
+        BundleError: One is torn, or none.
+    """
+    try:
+        for path in sorted(folder.rglob("*.safetensors")):
             check_tensors(path)
     except ConfigError as error:
         raise BundleError(str(error)) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -10,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tocsin.cli.findings import PROBLEM, Finding
+from tocsin.cli.options import OptionParser
 from tocsin.escaping import json_escaped, print_lines, terminal_text
 
 __all__ = ["main"]
@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         ConfigError: The path names nothing that can be checked; SystemExit(2) for a wrong command line.
     """
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="tocsin doctor",
         description="Check this installation: packages, devices, precision, disks, plugins, the cache. Or a run, a "
         "folder of runs, a bundle, a checkpoint, a scores table or a configuration: hashes, format versions, canary "
@@ -64,7 +64,7 @@ def _lines(finding: Finding) -> str:
     lines = []
     for number, text in enumerate(filter(None, (finding.text, finding.advice))):
         lines += textwrap.wrap(
-            terminal_text(text),
+            terminal_text(" ".join(text.split())),
             _COLUMNS,
             initial_indent=finding.state.ljust(_INDENT) if number == 0 else " " * _INDENT,
             subsequent_indent=" " * _INDENT,

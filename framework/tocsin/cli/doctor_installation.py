@@ -139,8 +139,9 @@ def _plugins() -> Iterator[Finding]:
 
 
 def _cache() -> Iterator[Finding]:
-    from tocsin.checksums import verify_cache
+    from tocsin.cache_entries import verify_cache
     from tocsin.files import cache_folder
+    from tocsin.models.vector_store import verify_store
 
     root = cache_folder()
     if not root.is_dir():
@@ -156,12 +157,12 @@ def _cache() -> Iterator[Finding]:
                 continue
             files += 1
             leftovers += name.endswith((".part", ".tmp"))
-    problems = verify_cache(root)
+    teachers = (folder for folder in sorted(root.glob("teachers/*")) if folder.is_dir())
+    problems = [*verify_cache(root), *(each for folder in teachers for each in verify_store(folder))]
     for problem in problems:
-        yield Finding(
-            PROBLEM, str(problem), f"It is made anew when it is used next. Or: rm -r '{problem.file}'"
-        )
-    if not problems:
+        advice = f"It is made anew when it is used next. Or: rm -r '{problem.file}'" if problem.fatal else ""
+        yield Finding(PROBLEM if problem.fatal else NOTE, str(problem), advice)
+    if not any(problem.fatal for problem in problems):
         yield Finding(
             OK, f"the cache holds {files:,} files, {sizes / 1e9:.1f} GB; all that have checksums are sound"
         )

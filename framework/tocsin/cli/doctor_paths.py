@@ -6,11 +6,14 @@ import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tocsin.cli.doctor_installation import check_disk
 from tocsin.cli.findings import NOTE, OK, PROBLEM, Finding, guarded, shortened
 from tocsin.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from tocsin.training.listing import RunSummary
 
 __all__ = ["check_path"]
 
@@ -84,13 +87,12 @@ def _run(path: Path) -> Iterator[Finding]:
     yield from check_disk(path, "the run", "copy the run to another disk")
 
 
-def _status(path: Path, summary: Any, whole: int) -> Finding:
+def _status(path: Path, summary: RunSummary, whole: int) -> Finding:
     text = f"{path}: {summary.verb or 'run'}, {summary.status}"
-    go_on = getattr(summary, "go_on", None) or f"tocsin fit --resume {path}"
-    if summary.status == "completed" or summary.status == "running":
+    if summary.status in ("completed", "running"):
         return Finding(OK, text)
     if summary.status in _GOES_ON and summary.verb == "fit" and whole:
-        return Finding(NOTE, text, f"Go on with it: {go_on}")
+        return Finding(NOTE, text, f"Go on with it: {summary.go_on or f'tocsin fit --resume {path}'}")
     return Finding(NOTE, text)
 
 

@@ -7,7 +7,6 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 
 from tocsin.errors import ConfigError, Interrupted, TrainingError
+from tocsin.escaping import print_lines
 from tocsin.plugins.registry import Registry
 from tocsin.training.fallback import FallbackCheckpointIO
 from tocsin.training.runs import Run, is_first_rank
@@ -72,7 +72,7 @@ def _end_without_main_thread(signum: int | None, run: Run, go_on: str) -> None:
     error = TrainingError("another process of this fit ended") if signum is None else Interrupted(signum)
     run.end(error, go_on)
     if is_first_rank():
-        print(f"tocsin: {error}; go on with: {go_on}", file=sys.stderr, flush=True)
+        print_lines(f"tocsin: {error}; go on with: {go_on}", stderr=True)
 
 
 def _go_on(run: Run, verb: str, argv: Sequence[str]) -> str:
@@ -149,7 +149,7 @@ def _say_where(trainer: Trainer) -> None:
     moved = files.moved if isinstance(files, FallbackCheckpointIO) else {}
     for path, place in moved.items():
         where = f"lies in {place}" if place is not None else "had no room anywhere and is lost"
-        print(f"The checkpoint {path.name} {where}, not in {short(path.parent)}.", flush=True)
+        print_lines(f"The checkpoint {path.name} {where}, not in {short(path.parent)}.")
 
 
 def _understood(error: RuntimeError, others: _Others) -> Exception | None:

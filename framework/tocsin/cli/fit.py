@@ -19,7 +19,7 @@ from tocsin.cli.parser import Config
 from tocsin.cli.resuming import begin_again, continued_run, with_config
 from tocsin.cli.verbs import CORE_VERBS
 from tocsin.errors import ConfigError
-from tocsin.escaping import rich_text, terminal_lines, terminal_text
+from tocsin.escaping import print_lines, rich_text, terminal_lines, terminal_text
 from tocsin.plugins.manager import load_plugins
 from tocsin.plugins.parsing import instantiate_with_names as instantiate
 from tocsin.plugins.registry import Registry
@@ -70,11 +70,12 @@ def _run(verb: str, argv: Sequence[str], registry: Registry | None = None) -> in
         call.config.ckpt_path = _checkpoint(
             call.config.ckpt_path, config_file, call.config.runs, call.config.name
         )
+    built = instantiate(call.parser, call.config, registry)
+    # After that: label names that are found in the train files stand in the run's configuration.
     continued = continued_run(call.config, call.text()) if verb == "fit" else None
     if continued is not None and continued.completed:
-        print(_completed(continued.folder))
+        print_lines(_completed(continued.folder))
         return 0
-    built = instantiate(call.parser, call.config, registry)
     if verb == "test":
         built.model.chain = chain_beside(Path(str(call.config.ckpt_path)), registry)
     run = (

@@ -59,11 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         missing = missing_package(error)
         if not missing or os.environ.get("TOCSIN_TRACEBACK") == "1":
             raise
-        print(f"tocsin: {missing}", file=sys.stderr)
+        print_lines(f"tocsin: {missing}", stderr=True)
         return USER_ERROR
     except Interrupted as stop:
         if is_first_rank():
-            print(f"tocsin: {stop}", file=sys.stderr, flush=True)
+            print_lines(f"tocsin: {stop}", stderr=True)
         return stop.exit_code
     except KeyboardInterrupt:
         print("tocsin: interrupted", file=sys.stderr)

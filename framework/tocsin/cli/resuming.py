@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tocsin.errors import CheckpointError, ConfigError
+from tocsin.escaping import print_lines
 from tocsin.plugins.strict_yaml import strict_load
 from tocsin.training.checkpoint_files import verify_checkpoint
 from tocsin.training.resume import checkpoint_step, newest_checkpoint
@@ -102,7 +103,7 @@ def continued_run(config: Any, text: str) -> Continued | None:
         resumed = _resumed_run(config.resume, config.name, config.runs)
         if resumed is None:
             if is_first_rank():
-                print(
+                print_lines(
                     f"--resume auto: no unfinished run of {config.name} in {config.runs}; a new one begins."
                 )
             return None
@@ -234,9 +235,9 @@ def announce(found: Continued, changes: Sequence[str]) -> None:
         where = "from its beginning: it has no checkpoint yet"
     else:
         where = f"from {found.checkpoint.name}" + ("" if step is None else f", step {step:,}")
-    print(f"Resuming {found.folder.parent.name}/{found.folder.name} {where}.")
+    print_lines(f"Resuming {found.folder.parent.name}/{found.folder.name} {where}.")
     if changes:
-        print("\n".join(["Changed since its last session:", *changes]))
+        print_lines("\n".join(["Changed since its last session:", *changes]))
 
 
 def begin_again(folder: Path) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from tocsin.batches.cache import content_key
 from tocsin.batches.passes import MessagePass
 from tocsin.batches.protocols import ServesMessages
-from tocsin.checksums import cached_file
+from tocsin.cache_entries import cached_file
 from tocsin.files import cache_folder, reserve
 from tocsin.models.encoders import Encoder
 from tocsin.models.heads import FeatureHead, Head

@@ -66,7 +66,7 @@ def check_model_files(folder: Path) -> None:
     """
     try:
         config = _mapping(folder / "config.json", _CONFIG_BYTES)
-        for key, value in _values(config):
+        for key, value in _values(folder / "config.json", config):
             _check_value(folder / "config.json", key, value)
         if (folder / "adapter_config.json").exists():
             raise _fault(
@@ -111,14 +111,18 @@ def _mapping(path: Path, most: int) -> dict[str, Any]:
     return found
 
 
-def _values(plain: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield key and value of all that is nested, an element of a list under the list's key."""
-    left, seen = [(key, plain)], 0
+def _values(path: Path, plain: Any) -> Iterator[tuple[str, Any]]:
+    """Yield key and value of all that is nested, an element of a list under the list's key.
+
+    Raises:
+        ConfigError: There are more than any configuration has, but for names of labels: what hides behind is unseen.
+    """
+    left, seen = [("", plain)], 0
     while left:
         key, value = left.pop()
         seen += 1
         if seen > _CONFIG_NODES:
-            return  # a list of labels; nothing of a configuration is longer
+            raise _fault(path, f"holds more than {_CONFIG_NODES:,} values, and no configuration has so many")
         yield key, value
         if isinstance(value, dict) and key not in _FREE:
             left += [(str(name), each) for name, each in value.items()]
@@ -221,7 +225,7 @@ def _check_sizes(path: Path, config: dict[str, Any], weights: Path) -> None:
     shapes = check_tensors(weights)
     width = max((int(config[key]) for key in _WIDTHS if isinstance(config.get(key), int)), default=1)
     room = max(_SMALL_NETWORK, 4 * weights.stat().st_size)
-    for key, value in _values(config):
+    for key, value in _values(path, config):
         if not isinstance(value, int | float):
             continue
         if key in _LAYERS and value > len(shapes):

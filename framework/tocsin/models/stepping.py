@@ -310,6 +310,7 @@ class StepsByHand(WithinMemory):
         optimizer, schedule = self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler
         for group in optimizer.param_groups:
             group["lr"] *= policy.restored_rate
+        # What is logged as the rate of the next step; torch's schedules have no way to set it.
         schedule._last_lr = [group["lr"] for group in optimizer.param_groups]
         self.events.append(
             {"kind": "restored", "step": step, "what": what, "to": self._good.step, "rate": policy.rate}

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from tocsin.batches.protocols import ServesPairs
-from tocsin.checksums import cache_room
+from tocsin.cache_entries import cache_room
 from tocsin.files import cache_folder, reserve
 from tocsin.models.teacher import LoadedTeacher, Teacher
 from tocsin.models.vector_store import VectorStore, sentence_keys

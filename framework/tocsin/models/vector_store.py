@@ -227,9 +227,8 @@ def verify_store(folder: Path) -> list[Problem]:
     if not records:
         return []
     store = VectorStore(folder, max(1, round(_size(folder / "vectors") / records / 2)))
-    lines = np.frombuffer(
-        (folder / "blocks").read_bytes()[: _size(folder / "blocks") // 32 * 32], dtype=_LINE
-    )
+    content = (folder / "blocks").read_bytes() if (folder / "blocks").exists() else b""
+    lines = np.frombuffer(content[: len(content) // _LINE.itemsize * _LINE.itemsize], dtype=_LINE)
     bad = store._damaged_among(store._blocks(), np.arange(records)) | store._damaged
     covered = int(lines["count"].astype(np.int64).sum()) if not bad else records
     found = (

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tocsin.batches.corpus import Corpus as Corpus
     from tocsin.bundles.exporters import Exporter as Exporter
     from tocsin.bundles.load import Bundle as Bundle
-    from tocsin.checksums import cached_folder as cached_folder
+    from tocsin.cache_entries import cached_folder as cached_folder
     from tocsin.errors import BundleError as BundleError
     from tocsin.errors import CheckpointError as CheckpointError
     from tocsin.errors import ConfigError as ConfigError
@@ -90,7 +90,7 @@ _HOMES = {
     "tocsin.text.messages": ["source_column"],
     "tocsin.text.splitters": ["Split", "Splitter", "crossing_texts"],
     "tocsin.text.download": ["download_from_index"],
-    "tocsin.checksums": ["cached_folder"],
+    "tocsin.cache_entries": ["cached_folder"],
     "tocsin.escaping": [
         "csv_cell",
         "figure_text",

@@ -29,8 +29,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tocsin.checksums import Problem
-from tocsin.errors import DataError, LabelError, TocsinError, did_you_mean
+from tocsin.errors import DataError, LabelError, did_you_mean
 from tocsin.files import whole_file
 from tocsin.labels.schemes import label_digest
 from tocsin.labels.targets import hard_targets, is_soft
@@ -39,7 +38,7 @@ from tocsin.parquet_files import write_parquet
 from tocsin.scores.arrays import check_filled, check_unique, numbers, objects, strings
 from tocsin.scores.foreign import METADATA, own_facts, read_columns
 
-__all__ = ["PROBABILITY_LIMIT", "ScoresTable", "sigmoid", "verify_scores"]
+__all__ = ["PROBABILITY_LIMIT", "ScoresTable", "sigmoid"]
 
 _PREFIXES = ("logit.", "prob.", "calibrated.", "decision.", "target.")
 _RESERVED = ("labels", "labels_digest", "digest", "format")
@@ -379,15 +378,6 @@ class ScoresTable:
         table = cls.from_arrow(read_columns(path), file=path)
         check_unique(table.ids, path)
         return table
-
-
-def verify_scores(path: str | Path) -> list[Problem]:
-    """Read a scores file with its checksum compared; return what is wrong, nothing for a sound one."""
-    try:
-        ScoresTable.read(path)
-    except TocsinError as error:
-        return [Problem(str(path), str(error).removeprefix(f"{path}: "))]
-    return []
 
 
 def _told_labels(facts: Mapping[str, str], file: str | Path | None) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tocsin.checksums import cached_file, is_sound_file
+from tocsin.cache_entries import cached_file, is_sound_file
 from tocsin.errors import ConfigError, TocsinError, did_you_mean
 from tocsin.files import cache_folder
 from tocsin.parquet_files import DIGEST

@@ -97,6 +97,8 @@ class BadRows:
             )
 
     def _take(self, fault: DataError) -> None:
+        if fault.row in self._rows:  # a second fault of one row: who counts them counts rows
+            return
         self._first = self._first or fault
         self._rows.add(fault.row or 0)
         assert self._on_bad_row is not None

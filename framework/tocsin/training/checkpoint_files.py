@@ -228,7 +228,6 @@ class _HashingFile(io.RawIOBase):
     def __init__(self, file: io.BufferedWriter) -> None:
         self.file = file
         self.hash = hashlib.sha256()
-        self.bytes = 0
         self.last = b""
         self.error: OSError | None = None  # torch.save tells of it in words of its own
 
@@ -242,7 +241,6 @@ class _HashingFile(io.RawIOBase):
         else:
             self.last = b""
             self.hash.update(data)
-        self.bytes += len(data)
         try:
             return self.file.write(data)
         except OSError as error:

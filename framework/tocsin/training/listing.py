@@ -117,6 +117,8 @@ def read_run(path: Path) -> RunSummary:
         found.problems.append(f"provenance.json is missing; {_fix(path)}")
     except (OSError, ValueError) as error:
         found.problems.append(f"provenance.json cannot be read ({_first_line(error)}); {_fix(path)}")
+    if found.go_on and "--resume" in found.go_on.split():
+        found.go_on = _resume_words(path)  # the folder as it is found now: it may have been moved
     held = is_held(path)
     if found.status == "running" and held is False:
         found.status = "killed"
@@ -131,6 +133,10 @@ def _resume(path: Path) -> str | None:
     """The command that goes on with a fit; None without a checkpoint."""
     if not any((path / "checkpoints").glob("*.ckpt")):
         return None
+    return _resume_words(path)
+
+
+def _resume_words(path: Path) -> str:
     return shlex.join(["tocsin", "fit", "--resume", str(path)])
 
 

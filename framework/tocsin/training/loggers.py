@@ -98,6 +98,7 @@ class RunTensorBoardLogger(_Surviving, _EventLogger):
         return {path.name: path.stat().st_size for path in self._event_files()}
 
     def _cut(self, sizes: dict[str, Any]) -> None:
+        # TensorBoard tells nobody the name of the file that it writes.
         own = Path(self.experiment.file_writer.event_writer._file_name).name
         for path in self._event_files():
             if path.name == own:

@@ -68,7 +68,8 @@ def ended(record: Mapping[str, Any], error: BaseException | None, go_on: str | N
         "duration_seconds": duration,
         "error": None if error is None or by is not None else _told(error),
         "signal": by,
-        "go_on": go_on,
+        # The terminal has the command as it is; a record does not say in whose folders it ran.
+        "go_on": go_on and shlex.join(map(shown_argument, shlex.split(go_on))),
     }
 
 

@@ -209,11 +209,8 @@ class RunRecorder(Callback):
     def _bind(self, table: ScoresTable | None, best: Path) -> None:
         """Write the table as the validation scores of that checkpoint."""
         if table is not None:
-            own = self._titled(table)
-            footer = read_footer(best)
-            facts = {"checkpoint": _digest(best), "step": str(footer.step)} if footer else {}
             self.run.scores.mkdir(exist_ok=True, parents=True)
-            replace(own, metadata={**own.metadata, **facts}).write(self.run.scores / "validation.parquet")
+            _of_checkpoint(self._titled(table), best).write(self.run.scores / "validation.parquet")
         self._next_scores.unlink(missing_ok=True)
 
     def _settle_scores(self) -> None:
@@ -250,6 +247,8 @@ class RunRecorder(Callback):
         if table is None:
             return
         table = self._titled(table)
+        if trainer.state.fn != "fit" and trainer.ckpt_path:
+            table = _of_checkpoint(table, Path(trainer.ckpt_path))
 
         def write() -> None:
             path = self.run.scores / (".validation.next.parquet" if waits else f"{stage}.parquet")
@@ -306,11 +305,19 @@ class RunRecorder(Callback):
         self._guarded(what, write)
 
 
+def _of_checkpoint(table: ScoresTable, checkpoint: Path) -> ScoresTable:
+    """The table with what it says of the checkpoint that gave its scores: the file's SHA-256 and optimiser steps."""
+    footer = read_footer(checkpoint)
+    facts = {"checkpoint": _digest(checkpoint), **({"step": str(footer.step)} if footer else {})}
+    return replace(table, metadata={**table.metadata, **facts})
+
+
 def _digest(checkpoint: Path) -> str:
-    """SHA-256 of a checkpoint's file, as its manifest has it."""
+    """SHA-256 of a checkpoint's file, as its manifest has it; read anew where a kill left two in the manifest."""
     try:
-        return str(json.loads(manifest_path(checkpoint).read_text(encoding="utf-8"))["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
+        noted = json.loads(manifest_path(checkpoint).read_text(encoding="utf-8"))
+        return file_sha256(checkpoint) if noted.get("previous") else str(noted["sha256"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return file_sha256(checkpoint)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tocsin.errors import ConfigError
+from tocsin.escaping import json_escaped
 from tocsin.files import NO_LOCKS, FullDiskWarning, write_text
 from tocsin.training import provenance
 
@@ -94,7 +95,7 @@ class Run:
             OSError: The folder is full or read-only.
         """
         if self.record:
-            text = json.dumps(self.record, indent=2, ensure_ascii=False, default=str)
+            text = json_escaped(json.dumps(self.record, indent=2, ensure_ascii=False, default=str))
             write_text(self.path / "provenance.json", text + "\n")
 
     def end(self, error: BaseException | None, go_on: str | None = None) -> None:

@@ -32,6 +32,7 @@ class StopOnSignal(Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Keep Lightning's own handlers away: one of them waits for other processes within the handler."""
+        # The Trainer makes this connector itself and has no option for another.
         trainer._signal_connector = _NoHandlers(trainer)
 
     def on_train_batch_start(
