@@ -117,13 +117,14 @@ def test_a_running_fit_says_so(trainer, run, data) -> None:
 
 
 def test_a_resumed_run_keeps_what_was_there(trainer, run) -> None:
-    for config in ("lr: 1\n", "lr: 1\n", "lr: 2\n"):
+    for config in ("lr: 1\n", "lr: 1\n", "lr: 2\n", "lr: 1\n"):
         trainer(max_epochs=1, callbacks=[RunRecorder(run, config)], enable_checkpointing=False).fit(
             TinyClassifier(), datamodule=TinyData()
         )
     assert (run.path / "config.yaml").read_text() == "lr: 1\n"
     assert (run.path / "config-2.yaml").read_text() == "lr: 2\n"
-    assert [earlier["status"] for earlier in record(run)["earlier"]] == ["completed", "completed"]
+    assert (run.path / "config-3.yaml").read_text() == "lr: 1\n"  # the last session's has the highest number
+    assert [earlier["status"] for earlier in record(run)["earlier"]] == ["completed"] * 3
     assert not any("earlier" in earlier for earlier in record(run)["earlier"])
 
 

@@ -85,18 +85,10 @@ class EnsembleBundle(PredictsLabels):
         """The text itself: each member cleans as its own training texts were cleaned."""
         return text
 
-    def member_scores(
-        self,
-        texts: Sequence[str],
-        langs: Sequence[str | None] | None = None,
-        advance: Callable[[int], None] = lambda done: None,
-    ) -> list[ScoresTable]:
-        """Raw scores of each member, labels in the ensemble's order; arguments as in `counted_scores`."""
-        return [table for table, _ in self._member_scores(texts, langs, advance)]
-
     def _member_scores(
         self, texts: Sequence[str], langs: Sequence[str | None] | None, advance: Callable[[int], None]
     ) -> list[tuple[ScoresTable, TokenCounts]]:
+        """Raw scores of each member, labels in the ensemble's order, and what its tokenizer made of the texts."""
         seen = told = 0
 
         def step(done: int) -> None:

@@ -20,7 +20,6 @@ __all__ = [
     "CHAIN_FORMAT",
     "DAMAGE",
     "ONLY_VECTORS",
-    "LONGEST_TEXT",
     "Canary",
     "ComponentName",
     "Manifest",
@@ -40,7 +39,7 @@ __all__ = [
 ]
 
 CHAIN_FORMAT = 1
-LONGEST_TEXT = 10_000
+_LONGEST_TEXT = 10_000
 """Characters of a prompt or a canary text at most."""
 _MOST_CANARIES, _MOST_LABELS = 100, 100_000
 DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
@@ -268,8 +267,8 @@ def component_of(value: Any) -> ComponentName:
 def prompt_of(plain: dict[str, Any]) -> str:
     """What is put before each text; ValueError for what is none, or longer than any text."""
     prompt = plain["prompt"]
-    if not isinstance(prompt, str) or len(prompt) > LONGEST_TEXT:
-        raise ValueError(f"the prompt is no text of at most {LONGEST_TEXT:,} characters")
+    if not isinstance(prompt, str) or len(prompt) > _LONGEST_TEXT:
+        raise ValueError(f"the prompt is no text of at most {_LONGEST_TEXT:,} characters")
     return prompt
 
 
@@ -290,8 +289,8 @@ def canaries_of(plain: dict[str, Any], key: str, width: int) -> list[tuple[str, 
     found = []
     for canary in canaries:
         text, numbers = canary["text"], canary[key]
-        if not isinstance(text, str) or len(text) > LONGEST_TEXT:
-            raise ValueError(f"a canary is no text of at most {LONGEST_TEXT:,} characters")
+        if not isinstance(text, str) or len(text) > _LONGEST_TEXT:
+            raise ValueError(f"a canary is no text of at most {_LONGEST_TEXT:,} characters")
         if not isinstance(numbers, list) or len(numbers) != width:
             raise ValueError(f"the canary {text[:40]!r} has not {width} {key}")
         found.append((text, canary, [float(number) for number in numbers]))

@@ -11,19 +11,12 @@ from typing import Any
 
 from tocsin.errors import CheckpointError, ConfigError
 from tocsin.escaping import print_lines
-from tocsin.plugins.strict_yaml import strict_load
+from tocsin.plugins.strict_yaml import read_yaml, strict_load
 from tocsin.training.checkpoint_files import verify_checkpoint
 from tocsin.training.resume import checkpoint_step, newest_checkpoint
 from tocsin.training.runs import DATED, is_first_rank, is_held
 
-__all__ = [
-    "Continued",
-    "announce",
-    "begin_again",
-    "continued_run",
-    "newest_config",
-    "with_config",
-]
+__all__ = ["Continued", "begin_again", "continued_run", "with_config"]
 
 _AUTO = "auto"
 _TOLD = "TOCSIN_RUN_FOLDER"  # how the first process tells its run to the ranks that it starts
@@ -76,7 +69,7 @@ def with_config(argv: Sequence[str]) -> list[str]:
     given = _option(words, "--resume")
     if given in (None, _AUTO) or any(word == "--config" or word.startswith("--config=") for word in words):
         return words
-    return ["--config", str(newest_config(_run_folder(str(given)))), *words]
+    return ["--config", str(_newest_config(_run_folder(str(given)))), *words]
 
 
 def continued_run(config: Any, text: str) -> Continued | None:
@@ -109,7 +102,7 @@ def continued_run(config: Any, text: str) -> Continued | None:
             return None
         found = resumed
     if not found.completed:
-        announce(found, _compare_configs(found.folder, text, strict=config.resume is not None))
+        _announce(found, _compare_configs(found.folder, text, strict=config.resume is not None))
         config.ckpt_path = None if found.checkpoint is None else str(found.checkpoint)
     return found
 
@@ -156,7 +149,7 @@ def _run_of_checkpoint(checkpoint: str) -> Path | None:
     return None
 
 
-def newest_config(folder: Path) -> Path:
+def _newest_config(folder: Path) -> Path:
     """The configuration of a run's last session.
 
     Raises:
@@ -184,12 +177,13 @@ def _compare_configs(folder: Path, now: str, *, strict: bool) -> list[str]:
             saved weights and states mean; or one that would have no effect.
     """
     try:
-        text = newest_config(folder).read_text(encoding="utf-8")
-        then = {} if text == now else strict_load(text)
-    except (ConfigError, OSError, ValueError):
+        path = _newest_config(folder)
+    except ConfigError:
         return []
-    if not then:
-        return []
+    try:
+        then = read_yaml(path)
+    except ConfigError as error:
+        return [f"  not compared: {error}"]
     before, after = dict(_flat(then)), dict(_flat(strict_load(now)))
     changed = [
         key
@@ -226,7 +220,7 @@ def _compare_configs(folder: Path, now: str, *, strict: bool) -> list[str]:
     return [*said, *refused]
 
 
-def announce(found: Continued, changes: Sequence[str]) -> None:
+def _announce(found: Continued, changes: Sequence[str]) -> None:
     """Say which run goes on, where, and what was changed."""
     if not is_first_rank():
         return

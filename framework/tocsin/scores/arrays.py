@@ -42,7 +42,8 @@ def check_filled(table: pa.Table, label: str, prefix: str, file: str | Path | No
         raise DataError(
             f"The score of message {str(table.column('id')[row])!r} for label {label!r} is missing: the cell is empty "
             f"({column.null_count:,} such cells in column {prefix + label!r}). Every message needs a score for every "
-            "label; a target alone may be unknown.",
+            "label; a target alone may be unknown. Of undecided texts "
+            "of tocsin predict, leave the rows out, or predict with --empty score.",
             file=file,
             row=row + 1,
         )

@@ -270,11 +270,13 @@ class RunRecorder(Callback):
 
     def _write_config(self) -> None:
         text = self.config or ""
-        path, number = self.run.path / "config.yaml", 1
-        while path.exists() and path.read_text(encoding="utf-8") != text:
-            number += 1
+        path, number, newest = self.run.path / "config.yaml", 1, None
+        while path.exists():
+            newest, number = path, number + 1
             path = self.run.path / f"config-{number}.yaml"
-        write_text(path, text)
+        # The highest number is the last session's, also where a session went back to earlier settings.
+        if newest is None or newest.read_text(encoding="utf-8") != text:
+            write_text(path, text)
 
     def _guarded(self, what: str, write: Any) -> bool:
         """Write; a failure is said once, until it works again. Whether it did."""
