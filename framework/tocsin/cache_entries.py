@@ -70,7 +70,7 @@ def check_cache_room(target: Path, needed: int) -> None:
 
 def is_sound_file(target: Path) -> bool:
     """Whether a file of the cache is there and as `cached_file` wrote it; of a damaged one it is said."""
-    return _is_sound(target, _check_of(target), aloud=True)
+    return _is_sound(target, _check_of(target), warn=True)
 
 
 def cached_file(target: Path, make: Callable[[Path], None]) -> Path:
@@ -87,7 +87,7 @@ def cached_file(target: Path, make: Callable[[Path], None]) -> Path:
     if _is_sound(target, check):
         return target
     with cache_room(target), one_writer(target, say=_say):
-        if not _is_sound(target, check, aloud=True):
+        if not _is_sound(target, check, warn=True):
             with whole_file(target) as part:
                 make(part)
                 add_parquet_checksum(part) if target.suffix == ".parquet" else add_checksum(part)
@@ -100,7 +100,7 @@ def cached_folder(target: Path, make: Callable[[Path], None]) -> Path:
     if _is_sound(target, check_folder):
         return target
     with cache_room(target), one_writer(target, say=_say):
-        if not _is_sound(target, check_folder, aloud=True):
+        if not _is_sound(target, check_folder, warn=True):
             if target.exists():
                 discard(target)
             with whole_folder(target) as part:
@@ -126,8 +126,8 @@ def _check_parquet_file(path: Path) -> None:
         raise DataError(str(error), file=path) from error
 
 
-def _is_sound(target: Path, check: Callable[[Path], Any], *, aloud: bool = False) -> bool:
-    """Whether an entry is there and as it was written; aloud, it is said of a damaged one that it is made anew."""
+def _is_sound(target: Path, check: Callable[[Path], Any], *, warn: bool = False) -> bool:
+    """Whether an entry is there and as it was written; `warn` of a damaged one, which is made anew."""
     if not target.exists():
         return False
     identity = identity_of(target)
@@ -136,7 +136,7 @@ def _is_sound(target: Path, check: Callable[[Path], Any], *, aloud: bool = False
     try:
         check(target)
     except DataError as error:
-        if aloud:
+        if warn:
             _say(f"{error}. It is made anew.")
         return False
     _sound.add(identity)

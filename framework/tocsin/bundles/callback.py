@@ -184,7 +184,7 @@ def checkpoint_facts(trainer: Trainer, step: int | None) -> dict[str, str]:
 
 
 def _of_checkpoint(table: ScoresTable, facts: dict[str, str]) -> ScoresTable | None:
-    """The validation scores where they are those of the bundle's checkpoint, or do not say; else None, aloud."""
+    """The validation scores, if of the bundle's checkpoint or if they do not say; else None, with a warning."""
     told = table.metadata.get("checkpoint")
     # A best checkpoint that has no room on any disk has no digest here, and what lies there is of an earlier one.
     if told is None or told == facts.get("checkpoint"):

@@ -133,7 +133,7 @@ def _resumed_run(given: str, name: str, runs: str) -> Continued | None:
 
 
 def _whole_or_newest(checkpoint: Path) -> Path:
-    """That checkpoint of a run; where it is damaged, the newest that is whole, aloud."""
+    """That checkpoint of a run; where it is damaged, the newest that is whole, with a warning."""
     try:
         verify_checkpoint(checkpoint)
     except CheckpointError:
