@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tocsin.cli.resuming import Continued, continued_run
+from tocsin.cli.main import main
+from tocsin.cli.resuming import Continued, continued_run, with_config
 from tocsin.errors import ConfigError
 
 CONFIG = "data: {init_args: {train: a.csv}}\ntrainer: {max_epochs: 2}\n"
@@ -50,3 +51,17 @@ def test_what_may_differ_is_said(
     assert f"Resuming floods/{folder.name} from its beginning" in said
     assert ("Changed since" in said) == bool(told)
     assert told in said
+
+
+@pytest.mark.parametrize("option", [["--config", "c.yaml"], ["-c", "c.yaml"], ["--config=c.yaml"]])
+def test_the_runs_own_configuration_is_taken_where_none_is_given(folder: Path, option: list[str]) -> None:
+    given = ["--resume", str(folder)]
+    assert with_config(given) == ["--config", str(folder / "config.yaml"), *given]
+    assert with_config([*given, *option]) == [*given, *option]
+
+
+def test_resume_is_no_unknown_key_beside_another_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--resume", "auto"]) == 2
+    said = capsys.readouterr().err
+    assert "labels is missing" in said
+    assert "no key 'resume'" not in said

@@ -11,6 +11,7 @@ from typing import Any
 
 from tocsin.errors import CheckpointError, ConfigError
 from tocsin.escaping import print_lines
+from tocsin.plugins.given import config_files
 from tocsin.plugins.strict_yaml import read_yaml, strict_load
 from tocsin.training.checkpoint_files import verify_checkpoint
 from tocsin.training.resume import checkpoint_step, newest_checkpoint
@@ -67,7 +68,7 @@ def with_config(argv: Sequence[str]) -> list[str]:
     """The arguments, with the run's own configuration where --resume names a run and no --config is given."""
     words = list(argv)
     given = _option(words, "--resume")
-    if given in (None, _AUTO) or any(word == "--config" or word.startswith("--config=") for word in words):
+    if given in (None, _AUTO) or config_files(words):
         return words
     return ["--config", str(_newest_config(_run_folder(str(given)))), *words]
 

@@ -32,7 +32,13 @@ __all__ = ["SECTIONS", "Diagnosis", "forbidden"]
 SECTIONS = {"labels": "label_scheme", "model": "model", "data": "data"}
 """Top-level keys that hold a component, and its role."""
 
-PLAIN = {"name": str | None, "runs": str, "ckpt_path": str | None, "seed_everything": bool | int}
+PLAIN = {
+    "name": str | None,
+    "runs": str,
+    "ckpt_path": str | None,
+    "resume": str | None,
+    "seed_everything": bool | int,
+}
 """Top-level keys that hold one value."""
 
 ADVICE = {
