@@ -116,7 +116,9 @@ class TestSwallowedRows:
         with pytest.raises(DataError, match="opens in line 4 is closed in line 6"):
             texts(write(tmp_path / "m.csv", "label,text\n" + "\n".join(lines)), column="text")
 
-    @pytest.mark.parametrize("rest", [["500,he said \"no\",0", '501,"fire",0', "502,rain,0"], ['500,closed",0']])
+    @pytest.mark.parametrize(
+        "rest", [['500,he said "no",0', '501,"fire",0', "502,rain,0"], ['500,closed",0']]
+    )
     def test_nearly_all_of_a_file_in_one_value(self, tmp_path: Path, rest: list[str]) -> None:
         lines = ["id,text,a", '1,"help water,0', *(f"{n},food {n},0" for n in range(2, 500)), *rest]
         with pytest.raises(DataError, match="opens in line 2 is closed in line 501"):

@@ -117,7 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--by",
-        nargs="+", action="extend",
+        nargs="+",
+        action="extend",
         default=[],
         metavar="COLUMN",
         help="further columns (user, event, day ...) whose values should not cross the splits: counted",

@@ -148,7 +148,8 @@ def _parser(registry: Registry, named: Collection[str] = ()) -> PlainSpeaking:
     parser.add_argument(
         "--apply",
         type=str,
-        nargs="+", action="extend",
+        nargs="+",
+        action="extend",
         default=[],
         help="Other scores files to calibrate; they go to --output.",
     )

@@ -118,7 +118,8 @@ def _parser(registry: Registry) -> PlainSpeaking:
     parser.add_argument(
         "--scores",
         type=str,
-        nargs="+", action="extend",
+        nargs="+",
+        action="extend",
         required=True,
         help="Validation scores with targets, a file a member: Parquet or CSV, see docs/scores.md. Of messages that no "
         "member was trained on. Rows are matched by id, labels by name.",
@@ -126,7 +127,8 @@ def _parser(registry: Registry) -> PlainSpeaking:
     parser.add_argument(
         "--name",
         type=str,
-        nargs="+", action="extend",
+        nargs="+",
+        action="extend",
         default=[],
         help="The members' names. Default: their runs, or file names.",
     )
@@ -140,14 +142,16 @@ def _parser(registry: Registry) -> PlainSpeaking:
     parser.add_argument(
         "--test",
         type=str,
-        nargs="+", action="extend",
+        nargs="+",
+        action="extend",
         default=[],
         help="Scores of other messages, a file a member in the order of --scores: judged, never learned from.",
     )
     parser.add_argument(
         "--bundle",
         type=str,
-        nargs="+", action="extend",
+        nargs="+",
+        action="extend",
         default=[],
         help="The members' bundles in the order of --scores: copied into the bundle that --output gets.",
     )

@@ -179,7 +179,11 @@ class StrayQuotes:
         around[[ord('"'), self._delimiter, ord("\n"), ord("\r")]] = True
         goes_on = ~around[bytes_N[at + 1]]
         # An empty quoted value that goes on: two quotes begin a field, the first of them outside of all quotes.
-        empty = ~opens[inside] & (bytes_N[at - 1] == ord('"')) & np.isin(bytes_N[at - 2], (self._delimiter, ord("\n")))
+        empty = (
+            ~opens[inside]
+            & (bytes_N[at - 1] == ord('"'))
+            & np.isin(bytes_N[at - 2], (self._delimiter, ord("\n")))
+        )
         odd = at[goes_on & (~around[bytes_N[at - 1]] | empty)]
         done = -1
         for position in odd[:_EXAMINED].tolist():
