@@ -187,7 +187,7 @@ def test_separate_files_are_separate_splits(tmp_path: Path) -> None:
     data = LabelledMessages(Columns(list(LABELS)), **files)
     assert data.splitter is None
     assert data.corpus().counts() == {"train": 36, "validation": 12, "test": 12}
-    assert set(data.provenance()["files"]) == set(files.values())
+    assert set(data.provenance()["files"]) == {Path(name).name for name in files.values()}
     files["train"] = [files["train"], str(message_file(tmp_path / "more.parquet", messages(7, seed=9)))]
     more = LabelledMessages(Columns(list(LABELS)), **files)
     assert more.corpus().counts()["train"] == 43

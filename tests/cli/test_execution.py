@@ -50,9 +50,7 @@ def test_a_dead_worker_of_the_data_ends_the_run_with_a_message(tmp_path: Path) -
         limit_val_batches=0,
         default_root_dir=str(tmp_path),
     )
-    with pytest.raises(
-        TrainingError, match=r"A worker process of the data ended before its time \(DataLoader worker"
-    ):
+    with pytest.raises(TrainingError, match="A worker process of the data ended before its time"):
         execute(trainer, "fit", TinyClassifier(), DeadlyData(), None)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders import tiny_encoder
+from tocsin.checksums import write_checksums
 
 # What pip would have put into bin/ along with the libraries that the venv only borrows.
 _SCRIPTS = {
@@ -29,7 +30,7 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     bin_folder = _venv(folder / "venv")
     cache = folder / "cache"
     # A tiny encoder in the place of the one that MiniLmEnglish would fetch.
-    tiny_encoder(cache / "encoders" / f"all-MiniLM-L6-v2-{MINILM.member_sha256[:12]}")
+    write_checksums(tiny_encoder(cache / "encoders" / f"all-MiniLM-L6-v2-{MINILM.member_sha256[:12]}"))
     nowhere = "http://127.0.0.1:9"
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTEST_"))}
     for name in ("TOCSIN_DATA", "TOCSIN_PLUGINS", "PYTHONPATH", "VIRTUAL_ENV", "FORCE_COLOR"):

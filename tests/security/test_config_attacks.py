@@ -20,7 +20,7 @@ from tocsin.cli import fit as fit_module
 from tocsin.cli.main import main
 from tocsin.cli.parser import Config
 from tocsin.errors import ConfigError
-from tocsin.plugins import allowed, parsing
+from tocsin.plugins import allowed, diagnosis, parsing
 from tocsin.plugins.corpus import read_corpus
 from tocsin.plugins.discovery import GROUP
 from tocsin.plugins.manager import load_plugins
@@ -450,6 +450,9 @@ def test_nor_in_the_text_of_a_number_or_in_a_file_of_its_own(attack, canary: Can
 @pytest.mark.parametrize("place", PLACES)
 def test_with_yamls_own_loader_it_is_executed(canary: Canary, monkeypatch, place: str) -> None:
     old, new = PLACES[place]
+    monkeypatch.setattr(
+        diagnosis, "read_yaml", lambda path: None
+    )  # files are looked at before they are parsed
     monkeypatch.setattr(parsing, "strict_load", yaml.unsafe_load)
     refused(canary, CONFIG.replace(old, new.format(tag="!!python/object/apply:evil_stuff.function []"), 1))
     assert canary.ran
@@ -487,6 +490,7 @@ def test_a_key_that_stands_twice_is_refused_with_its_line(attack, old: str, new:
 
 
 def test_with_yamls_own_loader_the_second_wins_in_silence(canary: Canary, monkeypatch) -> None:
+    monkeypatch.setattr(diagnosis, "read_yaml", lambda path: None)
     monkeypatch.setattr(parsing, "strict_load", yaml.safe_load)
     path = write_config(canary.folder, CONFIG.replace(TWICE[0][0], TWICE[0][1]))
     assert Config("fit", ["--config", str(path)], load_plugins()).config.trainer.max_epochs == 2

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -125,7 +126,7 @@ def execute(trainer: Trainer, verb: str, model: Any, data: Any, checkpoint: str 
         within = _ENDS_WITHIN
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
-    except RuntimeError as error:
+    except (RuntimeError, EOFError, ConnectionError) as error:
         raise (_understood(error, others) or error) from error
     except SystemExit as stop:
         # Lightning turns a KeyboardInterrupt into exit code 1; shells and schedulers want to know what it was.
@@ -152,20 +153,29 @@ def _say_where(trainer: Trainer) -> None:
         print(f"The checkpoint {path.name} {where}, not in {short(path.parent)}.", flush=True)
 
 
-def _understood(error: RuntimeError, others: _Others) -> Exception | None:
+def _understood(error: Exception, others: _Others) -> Exception | None:
     """Return in our words what a library could not put into its own; None for all else."""
     if str(error).startswith("Early stopping conditioned on metric"):
         return ConfigError(f"trainer.callbacks: {error}")
-    if _LOST_WORKER.search(str(error)):
+    if _LOST_WORKER.search(str(error)) or _is_cut_off_from_a_worker(error):
+        told = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return TrainingError(
-            f"A worker process of the data ended before its time ({str(error).strip().splitlines()[0]}). Was it killed "
-            "for want of memory? Lower the number of workers, or set it to 0."
+            f"A worker process of the data ended before its time ({told}). Was it killed for want of memory? Lower the "
+            "number of workers, or set it to 0."
         )
     lost = others.lost(wait=6.0) if others.several and _is_lost_connection(error) else None
     return TrainingError(lost) if lost else None
 
 
-def _is_lost_connection(error: RuntimeError) -> bool:
+def _is_cut_off_from_a_worker(error: Exception) -> bool:
+    """Whether a DataLoader lost its connection to a worker, which it may notice before the worker's end."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return isinstance(error, EOFError | ConnectionError) and any(
+        frame.f_globals.get("__name__") == "torch.utils.data.dataloader" for frame in frames
+    )
+
+
+def _is_lost_connection(error: Exception) -> bool:
     words = str(error).lower()
     return type(error).__name__.startswith("Dist") or any(
         word in words for word in ("gloo", "nccl", "connection", "peer", "socket")

@@ -337,16 +337,23 @@ class ScoresTable:
                 values[:, i] = column
             return values
 
+        def texts(name: str) -> pa.ChunkedArray:
+            try:
+                return table.column(name).cast(pa.string())
+            except pa.ArrowException as error:  # lists, for instance
+                kind = table.column(name).type
+                raise DataError(f"column {name!r} holds {kind}; text is wanted", file=file) from error
+
         try:
             return cls(
-                ids=objects(table.column("id").cast(pa.string())),
+                ids=objects(texts("id")),
                 labels=labels,
                 logits_NL=matrix("logit.", np.float32) if kind == "logit." else None,
                 probabilities_NL=matrix("prob.", np.float64) if kind == "prob." else None,
                 calibrated_NL=matrix("calibrated.", np.float64),
                 targets_NL=matrix("target.", np.float32),
                 decisions_NL=matrix("decision.", np.bool_),
-                langs=objects(table.column("lang").cast(pa.string())) if "lang" in names else None,
+                langs=objects(texts("lang")) if "lang" in names else None,
                 slices={
                     name: objects(table.column(name))
                     for name in names
