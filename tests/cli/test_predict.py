@@ -213,7 +213,7 @@ def test_columns_are_checked_before_the_model_is_loaded(
 
 
 def test_texts_on_the_command_line_are_shown(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _predict(run, "--text", "water in the school", "fuego", "--top", "2") == 0
+    assert _predict(run, "--text", "water in the school", "--text", "fuego", "--top", "2") == 0
     shown = capsys.readouterr().out
     assert "water in the school" in shown
     assert "fuego" in shown

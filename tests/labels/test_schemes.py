@@ -207,7 +207,8 @@ def test_fault_names_file_row_and_how_many_more(tmp_path: Path) -> None:
         Columns(["fire", "death"]).targets(table)
     assert str(caught.value) == (
         f"{path}, row 3: label column 'fire' holds '2'; 0, 1 or null (unknown) were wanted. "
-        "Likewise 1 more in this column, 1 in 'death'. If 2 means unknown, add it: unknown_values: [2]"
+        "Likewise 1 more in this column, 1 in 'death'. If 2 means unknown, add it: unknown_values: [2]; "
+        "if it means 0 or 1: negative_values: [2] or positive_values: [2]"
     )
     assert np.isnan(Columns(["fire"], [2]).targets(table)).sum() == 3
 

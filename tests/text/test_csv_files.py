@@ -116,6 +116,19 @@ class TestSwallowedRows:
         with pytest.raises(DataError, match="opens in line 4 is closed in line 6"):
             texts(write(tmp_path / "m.csv", "label,text\n" + "\n".join(lines)), column="text")
 
+    @pytest.mark.parametrize(
+        "rest", [['500,he said "no",0', '501,"fire",0', "502,rain,0"], ['500,closed",0']]
+    )
+    def test_nearly_all_of_a_file_in_one_value(self, tmp_path: Path, rest: list[str]) -> None:
+        lines = ["id,text,a", '1,"help water,0', *(f"{n},food {n},0" for n in range(2, 500)), *rest]
+        with pytest.raises(DataError, match="opens in line 2 is closed in line 501"):
+            texts(write(tmp_path / "m.csv", "\n".join(lines) + "\n"))
+
+    def test_a_long_text_in_a_small_file_is_read(self, tmp_path: Path) -> None:
+        text = "roses, violets, red\n1 cup, sugar\nmint, 2 spoons, oil\nbread, salt, 3 eggs\nend"
+        path = write(tmp_path / "m.csv", f'id,text,a\n1,"{text}",0\n2,b,1\n')
+        assert texts(path) == [text, "b"]
+
     def test_skipping_bad_rows_skips_none_of_these(self, tmp_path: Path) -> None:
         lines = rows()
         lines[10][1] = f'"{lines[10][1]}'
@@ -163,6 +176,16 @@ class TestSwallowedRows:
         with pytest.warns(DataWarning, match=r"1 lines or more .*quotes: false"):
             assert texts(path) == ["Help she said", 'the "big" one', "c"]
         assert texts(path, CsvReader(quotes=False))[0] == '"Help" she said'
+
+    def test_an_empty_quoted_value_that_goes_on_is_said(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "m.csv", 'id,text\n1,""Help she said\n2,b\n')
+        with pytest.warns(DataWarning, match=r"1 lines or more .*quotes: false"):
+            assert texts(path) == ["Help she said", "b"]
+
+    def test_doubled_quotes_in_a_text_of_several_lines_are_not(self, tmp_path: Path) -> None:
+        text = 'Hello,\n"no"," he said,"yes"\n"no" and'
+        doubled = text.replace('"', '""')
+        assert texts(write(tmp_path / "m.csv", f'id,text\n1,"{doubled}"\n2,"""b"""\n')) == [text, '"b"']
 
 
 class TestEncodings:
@@ -386,3 +409,18 @@ def test_a_quote_that_nothing_closes_names_its_line(tmp_path: Path) -> None:
             DataError, match=r"ends inside a quoted value, of a row that begins in line (9|3)"
         ):
             texts(path, column=column)
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (b"\x1f\x8b\x08\0", "packed by gzip; let its name end in .gz"),
+        (b"PK\x03\x04\0", "a zip archive or an Excel file"),
+        (b"PAR1\0", "a Parquet file"),
+    ],
+)
+def test_files_that_are_no_text_say_what_they_are(tmp_path: Path, head: bytes, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        texts(write(tmp_path / "m.csv", head + b"id,text\n1,a\n"))
+    path = write(tmp_path / "plain.csv", "PAR1,text\n1,a\n")
+    assert texts(path) == ["a"]

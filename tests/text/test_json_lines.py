@@ -173,3 +173,16 @@ def test_a_file_of_bad_lines_alone(tmp_path: Path) -> None:
     path.write_text("[1]\nnul\n")
     with pytest.raises(DataError, match=r"none of its rows can be read \(2 were left out\)"):
         list(JsonLinesReader().batches(path, ["text"], lambda _: None))
+
+
+@pytest.mark.parametrize("array", [False, True])
+def test_a_key_that_stands_twice(tmp_path: Path, array: bool) -> None:
+    def written(second: str) -> Path:
+        row = f'{{"text": "a", "fire": 1, "fire": {second}}}'
+        path = tmp_path / "m.json"
+        path.write_text(f"[{row}]" if array else row + "\n")
+        return path
+
+    with pytest.raises(DataError, match=r"row 1: .*the key 'fire' stands twice, with different values"):
+        read(written("0"), "text", "fire")
+    assert read(written("1"), "text", "fire") == [{"text": "a", "fire": 1}]

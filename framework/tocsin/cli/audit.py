@@ -118,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--by",
         nargs="+",
+        action="extend",
         default=[],
         metavar="COLUMN",
         help="further columns (user, event, day ...) whose values should not cross the splits: counted",

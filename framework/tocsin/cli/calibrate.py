@@ -149,6 +149,7 @@ def _parser(registry: Registry, named: Collection[str] = ()) -> PlainSpeaking:
         "--apply",
         type=str,
         nargs="+",
+        action="extend",
         default=[],
         help="Other scores files to calibrate; they go to --output.",
     )

@@ -34,7 +34,8 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument(
         "--scores",
-        nargs="+",  # a wrong number is refused below, in words
+        nargs="+",
+        action="extend",  # a wrong number is refused below, in words
         type=Path,
         required=True,
         metavar="FILE",
@@ -42,7 +43,12 @@ def main(argv: list[str]) -> int:
     )
     add_common_arguments(parser)
     parser.add_argument(
-        "--by", nargs="+", default=[], metavar="COLUMN", help="also compare within: lang, genre ..."
+        "--by",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="COLUMN",
+        help="also compare within: lang, genre ...",
     )
     parser.add_argument(
         "--adjust",

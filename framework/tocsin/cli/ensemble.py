@@ -119,6 +119,7 @@ def _parser(registry: Registry) -> PlainSpeaking:
         "--scores",
         type=str,
         nargs="+",
+        action="extend",
         required=True,
         help="Validation scores with targets, a file a member: Parquet or CSV, see docs/scores.md. Of messages that no "
         "member was trained on. Rows are matched by id, labels by name.",
@@ -127,6 +128,7 @@ def _parser(registry: Registry) -> PlainSpeaking:
         "--name",
         type=str,
         nargs="+",
+        action="extend",
         default=[],
         help="The members' names. Default: their runs, or file names.",
     )
@@ -141,6 +143,7 @@ def _parser(registry: Registry) -> PlainSpeaking:
         "--test",
         type=str,
         nargs="+",
+        action="extend",
         default=[],
         help="Scores of other messages, a file a member in the order of --scores: judged, never learned from.",
     )
@@ -148,6 +151,7 @@ def _parser(registry: Registry) -> PlainSpeaking:
         "--bundle",
         type=str,
         nargs="+",
+        action="extend",
         default=[],
         help="The members' bundles in the order of --scores: copied into the bundle that --output gets.",
     )

@@ -173,7 +173,11 @@ def write_text(path: Path, text: str) -> None:
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that `evaluate` and `compare` share."""
     parser.add_argument(
-        "--name", nargs="+", metavar="NAME", help="heading of each file (default: its run, or file name)"
+        "--name",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="heading of each file (default: its run, or file name)",
     )
     parser.add_argument("--draws", type=int, default=1000, help="bootstrap draws (default %(default)s)")
     parser.add_argument("--seed", type=int, default=42, help="seed of the draws (default %(default)s)")
@@ -220,6 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--scores",
         nargs="+",
+        action="extend",
         type=Path,
         required=True,
         metavar="FILE",
@@ -227,7 +232,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_common_arguments(parser)
     parser.add_argument(
-        "--by", nargs="+", default=[], metavar="COLUMN", help="also cut by these columns: lang, genre ..."
+        "--by",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="COLUMN",
+        help="also cut by these columns: lang, genre ...",
     )
     parser.add_argument(
         "--labels",

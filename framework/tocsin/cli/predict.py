@@ -108,7 +108,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--input", metavar="TABLE", help="Parquet, CSV, TSV or JSON file of messages")
     parser.add_argument("--output", type=Path, metavar="FILE", help="file to write: .parquet, .csv or .tsv")
     parser.add_argument(
-        "--text", nargs="+", metavar="TEXT", help="texts to label and show, instead of a table"
+        "--text",
+        nargs="+",
+        action="extend",
+        metavar="TEXT",
+        help="texts to label and show, instead of a table",
     )
     add_reader_argument(parser, "as the fit's files of the same ending, else by the ending")
     parser.add_argument(
@@ -132,7 +136,12 @@ def _parser() -> argparse.ArgumentParser:
         help="write or show the probabilities before calibration, and no decisions",
     )
     parser.add_argument(
-        "--keep", nargs="*", default=[], metavar="NAME", help="further columns to copy into the output"
+        "--keep",
+        nargs="*",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="further columns to copy into the output",
     )
     parser.add_argument(
         "--on-error",

@@ -45,7 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{kind}", nargs="+", action=Models, const=kind, dest="models", metavar=kind.upper(), help=what
         )
     parser.add_argument(
-        "--name", nargs="+", metavar="NAME", help="heading of each model, in the order of the command line"
+        "--name",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="heading of each model, in the order of the command line",
     )
     parser.add_argument(
         "--pairs", required=True, metavar="TABLE", help="Parquet, CSV, TSV or JSON file of pairs"
@@ -55,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--where",
         nargs="+",
+        action="extend",
         default=[],
         metavar="COLUMN=VALUE",
         help="only rows with this value; of several values of one column any, of several columns all",

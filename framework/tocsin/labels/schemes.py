@@ -189,7 +189,10 @@ class Columns(LabelScheme):
     def _hint(self, value: object, values: list[object]) -> str:
         given = self._spellings.number(value)
         if np.isfinite(given) and given == int(given):
-            return f"If {int(given)} means unknown, add it: unknown_values: [{int(given)}]"
+            return (
+                f"If {int(given)} means unknown, add it: unknown_values: [{int(given)}]; if it means 0 or 1: "
+                f"negative_values: [{int(given)}] or positive_values: [{int(given)}]"
+            )
         if 0 < given < 1:
             return "Write 0, 1, or nothing for unknown; the label scheme that takes probabilities is Soft"
         if isinstance(value, str) and looks_like_a_list(value):

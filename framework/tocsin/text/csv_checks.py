@@ -22,6 +22,7 @@ BACKSLASH = (
 
 _SAMPLE = 300  # rows that show what the columns hold
 _MOST_SHAPES = 8
+_ENOUGH = 20  # rows of which the columns' shapes are known well
 _WORDS = re.compile(rb"[^\W_]+|[\x80-\xff]+")
 _SPACE = re.compile(rb"\s+")
 _EXAMINED = 2000  # suspicious lines of a block that are looked at
@@ -44,6 +45,7 @@ class RowShapes:
         self._count = columns
         self._shapes: list[set[bytes] | None] | None = None
         self._quoted = False
+        self._sampled = 0
 
     def swallowed(self, batch: pa.RecordBatch) -> tuple[int, int] | None:
         """Return (row in the batch, column) of the first value that holds a row, or None."""
@@ -66,6 +68,7 @@ class RowShapes:
 
     def _learn(self, batch: pa.RecordBatch, with_newlines: dict[int, list[int]]) -> None:
         rows = [at for at in range(min(batch.num_rows, _SAMPLE)) if at not in with_newlines]
+        self._sampled = len(rows)
         shapes: list[set[bytes] | None] = []
         for column in batch.columns:
             values = [value or b"" for value in column.take(pa.array(rows, pa.int64())).to_pylist()]
@@ -100,7 +103,19 @@ class RowShapes:
                 rows = [line.split(self._delimiter) for line in lines[at:]]
                 if self._compared(rest, column + 1) >= 0 and all(self._compared(row) >= 0 for row in rows):
                     return True
-        return False
+        return self._sampled < _ENOUGH and self._alike(lines[1:-1])
+
+    def _alike(self, lines: list[bytes]) -> bool:
+        """Tell whether lines are rows by themselves: a quote may have swallowed nearly all of a file.
+
+        All have a row's delimiters, half of the columns have one shape in all of them, and one of these holds numbers.
+        """
+        rows = [line.split(self._delimiter) for line in lines]
+        if len(rows) < 3 or any(len(row) != self._count for row in rows):
+            return False
+        shapes = [{_shape(field) for field in fields} for fields in zip(*rows, strict=True)]
+        same = [found for found in shapes if len(found) == 1]
+        return 2 * len(same) >= self._count and {b"9"} in same
 
     def _compared(self, fields: list[bytes], first: int = 0) -> int:
         """Return how many fields have the shape of their columns, from the column `first` on.
@@ -144,6 +159,7 @@ class StrayQuotes:
         sign = re.escape(delimiter.encode())
         self._field = re.compile(rb'(?:"(?:[^"]|"")*"([^%b]*)|[^%b]*)(?:%b|$)' % (sign, sign, sign))
         self.count = 0
+        self._quotes = 0  # of the blocks before
 
     def look_at(self, block: bytes) -> None:
         """Look at a block of the file.
@@ -154,10 +170,21 @@ class StrayQuotes:
         if self._escape is not None or b'"' not in block:
             return
         bytes_N = np.frombuffer(block, np.uint8)
-        at = np.flatnonzero(bytes_N[1:-1] == ord('"')) + 1
+        quotes = np.flatnonzero(bytes_N == ord('"'))
+        opens = (self._quotes + np.arange(len(quotes))) % 2 == 0
+        self._quotes += len(quotes)
+        inside = (quotes > 1) & (quotes < len(block) - 1)
+        at = quotes[inside]
         around = np.zeros(256, bool)
         around[[ord('"'), self._delimiter, ord("\n"), ord("\r")]] = True
-        odd = at[~around[bytes_N[at + 1]] & ~around[bytes_N[at - 1]]]
+        goes_on = ~around[bytes_N[at + 1]]
+        # An empty quoted value that goes on: two quotes begin a field, the first of them outside of all quotes.
+        empty = (
+            ~opens[inside]
+            & (bytes_N[at - 1] == ord('"'))
+            & np.isin(bytes_N[at - 2], (self._delimiter, ord("\n")))
+        )
+        odd = at[goes_on & (~around[bytes_N[at - 1]] | empty)]
         done = -1
         for position in odd[:_EXAMINED].tolist():
             if position <= done:

@@ -176,7 +176,7 @@ def _values(stream: TextStream) -> Iterator[tuple[str, Any]]:
 def _value_of(line: bytes) -> Any:
     try:
         # Decoded here: json.loads would take a line that holds NUL bytes for UTF-16.
-        return json.loads(line.decode("utf-8"))
+        return json.loads(line.decode("utf-8"), object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         return _Fault(f"{error}; {_ENCODING}")
     except (ValueError, RecursionError) as error:
@@ -185,13 +185,27 @@ def _value_of(line: bytes) -> Any:
         return _Fault(f"{error}{torn}{whole}")
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; refuse one whose keys do not say which of two values is meant.
+
+    Raises:
+        ValueError: A key stands twice, with different values.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        for key, value in pairs:
+            if type(found[key]) is not type(value) or found[key] != value:
+                raise ValueError(f"the key {key!r} stands twice, with different values")
+    return found
+
+
 def _array_values(stream: TextStream) -> Iterator[Any]:
     """Yield the values of one array, about a megabyte of it in memory at a time.
 
     Raises:
         DataError: It is torn or no array: nobody can tell where its next value begins.
     """
-    decode = json.JSONDecoder().raw_decode
+    decode = json.JSONDecoder(object_pairs_hook=_object).raw_decode
     text = _ArrayText(stream)
     text.skip("")
     text.at += 1  # the opening bracket

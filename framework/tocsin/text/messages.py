@@ -270,17 +270,24 @@ def _texts(column: pa.Array, name: str, path: Path, first_row: int) -> pa.Array:
         return column.cast(pa.string()) if pa.types.is_string_view(column.type) else column
     offset = int(np.argmax(column.is_valid().to_numpy(zero_copy_only=False)))
     raise DataError(
-        f"column {name!r} holds {column.type} here, a message's text must be a string; "
+        f"column {name!r} holds {_short(column.type)} here, a message's text must be a string; "
         "name the column that holds the messages, or write these values as strings",
         file=path,
         row=first_row + offset,
     )
 
 
+def _short(kind: pa.DataType) -> str:
+    text = str(kind)  # an object with a key a message has a type as long as the file
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
 def _codes(column: pa.Array, name: str, path: Path, first_row: int) -> pa.Array:
     if not (pa.types.is_null(column.type) or _is_string(column.type) or pa.types.is_dictionary(column.type)):
         raise DataError(
-            f"column {name!r} holds {column.type}, language codes must be strings", file=path, row=first_row
+            f"column {name!r} holds {_short(column.type)}, language codes must be strings",
+            file=path,
+            row=first_row,
         )
     codes = column.cast(pa.string())
     return pc.if_else(pc.equal(codes, ""), pa.scalar(None, pa.string()), codes)

@@ -102,6 +102,7 @@ class TextStream:
             first = self._raw()
             if not first:
                 raise DataError("the file is packed, and empty inside; write or fetch it again", file=path)
+            _check_is_text(path, first)
             if self._decoder is None:
                 _check_is_utf8(path, first)
             self._first = self._decoded(first).removeprefix(codecs.BOM_UTF8)
@@ -275,6 +276,24 @@ class _ArrowBytes(io.RawIOBase):
 
 
 _PACKED = {".gz": gzip.open, ".bz2": bz2.open, ".zst": _zstandard}
+
+
+_BINARY = {
+    b"\x1f\x8b": "packed by gzip; let its name end in .gz",
+    b"\x28\xb5\x2f\xfd": "packed by zstd; let its name end in .zst",
+    b"BZh": "packed by bzip2; let its name end in .bz2",
+    b"PK\x03\x04": "a zip archive or an Excel file; unpack it, or save its table as CSV",
+    b"\xd0\xcf\x11\xe0": "an old Excel file; save its table as CSV",
+    b"PAR1": "a Parquet file; let its name end in .parquet, or take the reader ParquetReader",
+    b"ARROW1": "an Arrow file; let its name end in .arrow, or take the reader ArrowReader",
+}
+
+
+def _check_is_text(path: Path, head: bytes) -> None:
+    """Refuse what is no text by the bytes that it begins with; a table may begin with such letters, and has no NUL."""
+    for magic, said in _BINARY.items():
+        if head.startswith(magic) and b"\0" in head[:4096]:
+            raise DataError(f"the file is no text but {said}", file=path)
 
 
 def _check_is_utf8(path: Path, head: bytes) -> None:
