@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tocsin.files import cache_folder, one_writer, whole_file, whole_folder, write_text
+from tocsin.files import cache_folder, fallback_folder, one_writer, whole_file, whole_folder, write_text
 
 
 def test_the_cache_lies_where_the_variable_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,3 +160,14 @@ def test_a_file_system_that_cannot_sync_folders_is_no_broken_disk(
     with pytest.raises(OSError, match=os.strerror(number)) if told else nullcontext():
         write_text(tmp_path / "a", "b")
     assert (tmp_path / "a").read_text() == "b"
+
+
+def test_a_fallback_folder_is_not_another_ones_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert fallback_folder(Path("floods", "one")) == tmp_path / "tocsin-floods-one"
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "tocsin-floods-two").symlink_to("elsewhere")
+    taken = fallback_folder(Path("floods", "two"))
+    assert taken.parent == tmp_path
+    assert taken.name.startswith("tocsin-floods-two-")
+    assert taken.stat().st_mode & 0o777 == 0o700

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -75,9 +77,19 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
+@functools.cache
 def fallback_folder(run: Path) -> Path:
-    """Where what has no room in a run's folder goes: below the system's temporary folder ($TMPDIR); not created."""
-    return Path(tempfile.gettempdir(), f"tocsin-{run.parent.name}-{run.name}")
+    """Where what has no room in a run's folder goes: below the system's temporary folder ($TMPDIR); not created.
+
+    Everybody may write there: a link or another user's folder of that name is not taken.
+    """
+    folder = Path(tempfile.gettempdir(), f"tocsin-{run.parent.name}-{run.name}")
+    try:
+        found = folder.lstat()
+    except OSError:
+        return folder
+    ours = stat.S_ISDIR(found.st_mode) and (os.name == "nt" or found.st_uid == os.getuid())
+    return folder if ours else Path(tempfile.mkdtemp(prefix=f"{folder.name}-"))
 
 
 def file_sha256(path: Path) -> str:

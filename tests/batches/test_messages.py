@@ -427,3 +427,11 @@ def test_a_folder_of_files_and_columns_of_their_paths(tmp_path: Path) -> None:
         data = LabelledMessages(Columns(["flood"]), name, path_columns={"event": "folder"})
         assert data.corpus().slices == ("event",)
         assert data.corpus().table["event"].to_pylist() == ["fire"] * 20 + ["flood"] * 20
+
+
+def test_a_table_without_ids_is_told_how_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("text,flood\n" + "".join(f"text {n},{n % 2}\n" for n in range(20)))
+    with pytest.raises(DataError, match=r"no column 'id'.*data\.init_args\.id.*`id: null`"):
+        LabelledMessages(Columns(["flood"]), str(path)).corpus()
+    assert len(LabelledMessages(Columns(["flood"]), str(path), id=None).corpus().table) == 20

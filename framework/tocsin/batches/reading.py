@@ -97,7 +97,7 @@ def assemble_corpus(
             path_columns=path_columns,
         )
     except DataError as error:
-        if advice := _advice(labels, error, reader):
+        if advice := _advice(labels, error, reader, id):
             raise DataError(f"{error} {advice}") from None
         raise
     table = messages.table
@@ -141,8 +141,8 @@ def assemble_corpus(
     return corpus
 
 
-def _advice(labels: LabelScheme, error: DataError, reader: Reader | None) -> str:
-    """Say how labels are read that one column lists, where the columns of all labels are missing; "" otherwise."""
+def _advice(labels: LabelScheme, error: DataError, reader: Reader | None, id: str | None) -> str:
+    """Say how a table without ids is read, and labels that one column lists; "" where neither is the fault."""
     if error.file is None or error.row is not None:
         return ""
     path = Path(error.file)
@@ -150,11 +150,17 @@ def _advice(labels: LabelScheme, error: DataError, reader: Reader | None) -> str
         existing = (reader or reader_for(path)).columns(path)
     except DataError:
         return ""
+    hints = []
+    if id is not None and f"{id!r}" in str(error) and id not in map(str.strip, existing):
+        hints.append(
+            "The column that identifies a message is named by data.init_args.id; `id: null` numbers the rows instead."
+        )
     listing = next((name for name in existing if name.strip().casefold() in _LISTING), None)
     if listing is None or any(name in existing for name in labels.columns):
-        return ""
+        return " ".join(hints)
     names = ", ".join(labels.names[:3]) + (", …" if len(labels.names) > 3 else "")
-    return (
+    hints.append(
         f"If {listing!r} lists the labels of a message, read it with the label scheme Lists: labels: {{class_path: "
         f"Lists, init_args: {{column: {listing}, names: [{names}]}}}}"
     )
+    return " ".join(hints)
