@@ -172,6 +172,8 @@ HOSTILE: dict[str, Callable[[Path], Path]] = {
     ),
     "long pickle": lambda path: archive(path, b"\x80\x02" + b"]" * (2 << 20) + b"."),
     "deep pickle": lambda path: archive(path, b"\x80\x02}U\x01a" + b"]" * 100_000 + b"a" * 99_999 + b"s."),
+    "reference": lambda path: archive(path, b"\x80\x02]r" + struct.pack("<L", 300_000_000) + b"."),
+    "named size": lambda path: archive(path, b"\x80\x05\x96" + struct.pack("<Q", 22_000_000_000) + b"."),
     "a list": lambda path: archive(path, b"\x80\x02]."),
     "many entries": many_entries,
     "no pickle": lambda path: (path.write_bytes(b"PK\5\6" + bytes(18)), path)[1],

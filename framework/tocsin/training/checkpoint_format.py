@@ -221,7 +221,14 @@ class _Checker(pickle._Unpickler):
     """Reads a pickle with markers in place of tensors, so that sizes are compared before anything is allocated.
 
     In Python: the unpickler in C allocates a table up to the largest number that a pickle refers to, 16 GB for 4 bytes.
+    Python's own allocates a bytearray of any size that is named; torch.save writes none, nor buffers.
     """
+
+    dispatch = {  # noqa: RUF012  as in the base class
+        code: load
+        for code, load in pickle._Unpickler.dispatch.items()
+        if code not in (pickle.BYTEARRAY8[0], pickle.NEXT_BUFFER[0], pickle.READONLY_BUFFER[0])
+    }
 
     def __init__(self, content: bytes, sizes: dict[str, int]) -> None:
         super().__init__(BytesIO(content), encoding="utf-8")
