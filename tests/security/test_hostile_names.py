@@ -22,8 +22,6 @@ NAMES = [
     "[/urgent]",
     "[red]",
     ":fire:",
-    "\x1b[31m",
-    "\x1b]0;title\x07",
     "<img src=x onerror=alert(1)>",
     "[a](javascript:alert(1))",
     "a|b",
@@ -32,10 +30,10 @@ NAMES = [
     "+cmd",
     "@SUM",
     "-2+3",
-    "\u202ereversed",
-    "two\nlines",
     "cost $x$ or $y$",
 ]
+# A label scheme refuses these; languages, ids and slice values may hold them.
+CONTROLS = ["\x1b[31m", "\x1b]0;title\x07", "\u202ereversed", "two\nlines"]
 # What no terminal may be sent beside line ends and tabs. Colours are off here, so that any ESC comes from data.
 RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 FILE = "[red] $x$ `a`.parquet"
@@ -51,9 +49,9 @@ def rows() -> list[dict[str, Any]]:
             for i, name in enumerate(NAMES)
         }
         kept |= {
-            "id": f"{NAMES[number % len(NAMES)]} {number}",
+            "id": f"{[*NAMES, *CONTROLS][number % (len(NAMES) + len(CONTROLS))]} {number}",
             "lang": NAMES[number % 3],
-            "event": NAMES[3 + number % 4],
+            "event": CONTROLS[number % 4],
         }
         found.append({**kept, **labels})
     return found
@@ -145,7 +143,8 @@ def test_every_verb_shows_hostile_names_as_text(work: Path, capsys: pytest.Captu
     named = ["--name", "[/red]=x", "<b>$y$</b>", "--draws", "20"]
     by = ["--by", "lang", "event"]
     shows_all(
-        run("evaluate", "--scores", *scores, *named, *by, "--labels", "--output", "evaluated"), NAMES[:7]
+        run("evaluate", "--scores", *scores, *named, *by, "--labels", "--output", "evaluated"),
+        [*NAMES[:7], *CONTROLS],
     )
     check_markdown(work / "evaluated/report.md", [*NAMES, "[/red]=x"])
     shows_all(run("compare", "--scores", *scores, *named, *by, "--labels", "--output", "compared"))
@@ -159,7 +158,7 @@ def test_every_verb_shows_hostile_names_as_text(work: Path, capsys: pytest.Captu
     check_markdown(work / "calibrated/report.md")
     check_markdown(bundle / "README.md")
     plain = json.loads(run("evaluate", "--scores", scores[0], "--json", "--draws", "2"))
-    assert json.dumps(NAMES[13]) in json.dumps(plain)  # a value is as it was
+    assert json.dumps(NAMES[3]) in json.dumps(plain)  # a value is as it was
     texts = [name for name in NAMES if not name.startswith("-")]
     shows_all(run("predict", "--bundle", bundle, "--text", *texts, "--top", str(len(NAMES)), "--raw"))
     check_predictions(run, work, bundle)
@@ -187,7 +186,7 @@ def check_predictions(run: Shown, work: Path, bundle: Path) -> None:
         header, *cells = csv.reader(file)
     dangerous = [cell for row in [header, *cells] for cell in row if re.match(r"\s*[=+@\t\r-]", cell)]
     assert dangerous == []
-    assert {"'=1+1 9", "'+cmd 10", "'@SUM 11", "'-2+3 12"} <= {row[0] for row in cells}
+    assert {"'=1+1 7", "'+cmd 8", "'@SUM 9", "'-2+3 10"} <= {row[0] for row in cells}
     back, wanted = ScoresTable.read("labels.csv"), ScoresTable.read("labels.parquet")
     assert list(back.ids) == list(wanted.ids)
     assert back.labels == wanted.labels == tuple(NAMES)
