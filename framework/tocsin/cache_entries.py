@@ -24,7 +24,7 @@ from tocsin.checksums import (
     write_checksums,
 )
 from tocsin.errors import DataError
-from tocsin.files import discard, free_bytes, one_writer, whole_file, whole_folder
+from tocsin.files import discard, free_bytes, is_no_room, one_writer, whole_file, whole_folder
 
 __all__ = [
     "CacheWarning",
@@ -36,10 +36,8 @@ __all__ = [
     "verify_cache",
 ]
 
-_NO_ROOM = {
-    getattr(errno, name, 0)
-    for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EFBIG", "EIO", "ENOTDIR", "EEXIST")
-}
+# Beside what `is_no_room` knows: the disk fails, or a file stands where a folder is wanted.
+_NO_PLACE = (errno.EIO, errno.EEXIST)
 
 
 class CacheWarning(UserWarning):
@@ -150,7 +148,7 @@ def cache_room(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         elsewhere = error.filename is not None and not str(error.filename).startswith(str(target.parent))
-        if error.errno not in _NO_ROOM or elsewhere:
+        if not (is_no_room(error) or error.errno in _NO_PLACE) or elsewhere:
             raise
         raise DataError(
             f"the cache cannot be written ({error.strerror or error}). Set TOCSIN_CACHE (or the option cache) to a "

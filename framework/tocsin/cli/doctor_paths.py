@@ -134,13 +134,13 @@ def _checkpoint(path: Path) -> Iterator[Finding]:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", CheckpointWarning)
         try:
-            sealed = verify_checkpoint(path)
+            has_digest = verify_checkpoint(path)
         except CheckpointError as error:
             yield Finding(
                 PROBLEM, shortened(str(error)), "Do not use it; delete it once another one is whole."
             )
             return
-    if said or not sealed:
+    if said or not has_digest:
         yield Finding(
             NOTE, f"{path} has no digest of its own: another program wrote it, or an earlier version"
         )
